@@ -1,0 +1,1 @@
+"""RealTalk plugin: face_alignment."""

@@ -1,0 +1,1 @@
+"""RealTalk plugin: mel."""

@@ -1,0 +1,198 @@
+"""Emotion labels, intensities, timelines and valence/arousal. Parsing needs no torch; building a track does.
+
+A timeline is written `"neutral@0 happy:0.8@1.5 sad@4"`: label, optional intensity, the second at which it is reached.
+Between key frames the weights move over a short cross-fade before each key, so that a label holds until then.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from realtalk_core.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from realtalk_core.types import EmotionTrack
+
+LABELS: tuple[str, ...] = ("angry", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise")
+"""The paper's eight labels in its order (alphabetical)."""
+NEUTRAL = LABELS.index("neutral")
+
+ALIASES: dict[str, str] = {
+    "anger": "angry", "contemptuous": "contempt", "disgusted": "disgust", "fearful": "fear", "afraid": "fear",
+    "happiness": "happy", "joy": "happy", "sadness": "sad", "surprised": "surprise",
+    "ang": "angry", "con": "contempt", "dis": "disgust", "fea": "fear", "hap": "happy", "neu": "neutral",
+    "sur": "surprise",
+}  # fmt: skip
+
+VALENCE_AROUSAL: dict[str, tuple[float, float]] = {
+    "angry": (-0.51, 0.59), "contempt": (-0.55, 0.10), "disgust": (-0.60, 0.35), "fear": (-0.64, 0.60),
+    "happy": (0.81, 0.51), "neutral": (0.0, 0.0), "sad": (-0.63, -0.27), "surprise": (0.40, 0.67),
+}  # fmt: skip
+"""Where each label lies on Russell's circumplex; after Russell & Mehrabian 1977 (contempt by AffectNet's means)."""
+
+CROSS_FADE_SECONDS = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of a timeline."""
+
+    seconds: float
+    label: str
+    intensity: float
+
+
+@dataclass(frozen=True, slots=True)
+class EmotionPlan:
+    """A parsed `--emotion` or `--valence/--arousal`: keys in time order, the first at or before 0 s."""
+
+    keys: tuple[Key, ...] = ()
+    va: tuple[float, float] | None = None
+
+    def track(self, frames: int, fps: float, start: int = 0) -> EmotionTrack:
+        """The plan sampled at video frames `start … start + frames - 1` (frame k is at (k + 0.5) / fps seconds)."""
+        import torch
+
+        from realtalk_core.types import EmotionTrack
+
+        if self.va is not None:
+            weights = torch.tensor(weights_from_va(*self.va)).expand(frames, 8).contiguous()
+            return EmotionTrack(weights, torch.tensor(self.va).expand(frames, 2).contiguous(), fps)
+        rows = [self.weights_at((start + k + 0.5) / fps) for k in range(frames)]
+        weights = torch.tensor(rows, dtype=torch.float32).reshape(frames, 8)
+        table = torch.tensor([VALENCE_AROUSAL[label] for label in LABELS])
+        return EmotionTrack(weights, (weights @ table).clamp(-1, 1), fps)
+
+    def weights_at(self, seconds: float) -> list[float]:
+        """The eight weights at one moment."""
+        now = _one_hot(self.keys[0])
+        for key in self.keys[1:]:
+            fade = (seconds - (key.seconds - CROSS_FADE_SECONDS / 2)) / CROSS_FADE_SECONDS
+            fade = min(1.0, max(0.0, fade))
+            fade = fade * fade * (3 - 2 * fade)
+            now = [a + (b - a) * fade for a, b in zip(now, _one_hot(key), strict=True)]
+        return now
+
+
+def _one_hot(key: Key) -> list[float]:
+    weights = [0.0] * len(LABELS)
+    weights[NEUTRAL] = 1.0 - key.intensity
+    weights[LABELS.index(key.label)] += key.intensity
+    return weights
+
+
+def label_index(name: str) -> int:
+    """Index of a label or one of its aliases.
+
+    Raises:
+        UserError: for an unknown name, with the nearest known one.
+
+    >>> label_index("Happy"), label_index("surprised")
+    (4, 7)
+    """
+    word = name.strip().lower()
+    word = ALIASES.get(word, word)
+    if word not in LABELS:
+        raise UserError(f"unknown emotion {name!r}{did_you_mean(word, LABELS)}")
+    return LABELS.index(word)
+
+
+def parse_emotion(text: str) -> EmotionPlan:
+    """Parses a label, a label with intensity, or a timeline.
+
+    Raises:
+        UserError: naming the word at fault: unknown label, intensity outside [0, 1], bad or unordered time.
+
+    >>> parse_emotion("happy:0.7").keys
+    (Key(seconds=0.0, label='happy', intensity=0.7),)
+    >>> [k.seconds for k in parse_emotion("neutral@0 sad@4").keys]
+    [0.0, 4.0]
+    """
+    words = text.replace(",", " ").split()
+    if not words:
+        raise UserError("--emotion is empty", "Write a label such as happy, happy:0.7 or 'neutral@0 happy:0.8@1.5'.")
+    keys = [_parse_key(word, alone=len(words) == 1) for word in words]
+    for before, after in pairwise(keys):
+        if after.seconds <= before.seconds:
+            raise UserError(
+                f"--emotion: {after.label}@{after.seconds:g} does not come after {before.label}@{before.seconds:g}",
+                "Write the times of a timeline in rising order.",
+            )
+    if keys[0].seconds > 0:
+        keys.insert(0, Key(0.0, "neutral", 1.0))
+    return EmotionPlan(tuple(keys))
+
+
+def _parse_key(word: str, alone: bool) -> Key:
+    name, at, when = word.partition("@")
+    label, colon, amount = name.partition(":")
+    seconds, intensity = 0.0, 1.0
+    if at:
+        seconds = _number(when, word, "time")
+        if seconds < 0:
+            raise UserError(
+                f"--emotion: the time in {word!r} is negative", "Write seconds from the start, such as happy@1.5."
+            )
+    elif not alone:
+        raise UserError(
+            f"--emotion: {word!r} has no time", "In a timeline each entry ends in @SECONDS, such as happy:0.8@1.5."
+        )
+    if colon:
+        intensity = _number(amount, word, "intensity")
+        if not 0 <= intensity <= 1:
+            raise UserError(
+                f"--emotion: intensity {intensity:g} in {word!r} is outside 0 to 1",
+                "Write it between 0 (neutral) and 1 (full).",
+            )
+    return Key(seconds, LABELS[label_index(label)], intensity)
+
+
+def _number(text: str, word: str, what: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise UserError(f"--emotion: {text!r} in {word!r} is no {what}", "Write a number, such as happy:0.8@1.5.")
+    return value
+
+
+def weights_from_va(valence: float, arousal: float) -> list[float]:
+    """Label weights of a point on the circumplex: the two labels nearest in angle share it, radius gives intensity.
+
+    >>> [round(w, 2) for w in weights_from_va(0, 0)]
+    [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0]
+    """
+    radius = math.hypot(valence, arousal)
+    weights = [0.0] * len(LABELS)
+    weights[NEUTRAL] = 1.0
+    if radius < 1e-6:
+        return weights
+    angle = math.atan2(arousal, valence)
+    ring = sorted(
+        (math.atan2(a, v), label, math.hypot(v, a)) for label, (v, a) in VALENCE_AROUSAL.items() if label != "neutral"
+    )
+    right = next((i for i, item in enumerate(ring) if item[0] >= angle), 0)
+    (a0, left_label, r0), (a1, right_label, r1) = ring[right - 1], ring[right]
+    span = (a1 - a0) % math.tau or math.tau
+    t = ((angle - a0) % math.tau) / span
+    intensity = min(1.0, radius / (r0 + (r1 - r0) * t))
+    weights[LABELS.index(left_label)] += (1 - t) * intensity
+    weights[LABELS.index(right_label)] += t * intensity
+    weights[NEUTRAL] = max(0.0, 1 - intensity)
+    return weights
+
+
+def parse_va(valence: float, arousal: float) -> EmotionPlan:
+    """A constant valence/arousal.
+
+    Raises:
+        UserError: if either is outside [-1, 1].
+    """
+    for name, value in (("--valence", valence), ("--arousal", arousal)):
+        if not -1 <= value <= 1:
+            raise UserError(f"{name} {value:g} is outside -1 to 1", "Write a number between -1 and 1.")
+    return EmotionPlan(va=(valence, arousal))

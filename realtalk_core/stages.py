@@ -1,0 +1,134 @@
+"""The protocol of each stage, and the capabilities a component may have beside it.
+
+A component without weights is built as `cls(config)`. One with weights is `Stateful` and is built by
+`cls.from_state(config, tensors)`; one that learns is also `Trainable` and starts from `cls.for_training(config, data)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from realtalk_core.types import (
+    AudioClip,
+    AudioFeatures,
+    CameraTrack,
+    Drive,
+    EmotionTrack,
+    Face,
+    FrameBatch,
+    LandmarkTrack,
+)
+
+if TYPE_CHECKING:
+    from realtalk_core.training.data import TrainingData
+
+
+@runtime_checkable
+class AudioEncoder(Protocol):
+    """Sound to features."""
+
+    def encode(self, clip: AudioClip, fps: float) -> AudioFeatures:
+        """Encodes a clip of any sample rate.
+
+        Returns:
+            `clip.frames(fps)` rows; row k describes the sound around time (k + 0.5) / fps.
+        """
+        ...
+
+
+@runtime_checkable
+class LandmarkGenerator(Protocol):
+    """Features to the landmarks of neutral speech. Random choices come from a seed in its configuration."""
+
+    def generate(self, audio: AudioFeatures) -> LandmarkTrack:
+        """One face per row of features."""
+        ...
+
+
+@runtime_checkable
+class EmotionDeformer(Protocol):
+    """Adds emotion to landmarks; at neutral it is the identity."""
+
+    def deform(self, landmarks: LandmarkTrack, emotion: EmotionTrack) -> LandmarkTrack:
+        """Landmarks of the same length and scheme."""
+        ...
+
+
+@runtime_checkable
+class Renderer(Protocol):
+    """Landmarks to pictures."""
+
+    def render(self, drive: Drive, cameras: CameraTrack) -> Iterator[FrameBatch]:
+        """Yields the frames in order, in batches of the renderer's choice; a frame never depends on its batch."""
+        ...
+
+
+@runtime_checkable
+class Tracker(Protocol):
+    """Pictures to faces."""
+
+    def track(self, pictures: Iterable[np.ndarray[Any, np.dtype[np.uint8]]], fps: float) -> Iterator[Sequence[Face]]:
+        """Every face of each picture (`H W 3` RGB, consecutive frames), one item per picture, lazily."""
+        ...
+
+
+Batch = Mapping[str, Any]
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """Has weights: everything `from_state` needs to give the same output again."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Tensors for inference."""
+        ...
+
+    @classmethod
+    def from_state(cls, config: Any, tensors: Mapping[str, Tensor]) -> Self:
+        """Rebuilds the component; sizes are read from the tensors."""
+        ...
+
+
+@runtime_checkable
+class Trainable(Protocol):
+    """Learns from a capture, in the core's one training loop.
+
+    The trajectory is a function of (data, config, step): `batch` must not draw from any global random state, so that
+    training can stop at any step and resume exactly.
+    """
+
+    total_steps: int
+
+    @classmethod
+    def for_training(cls, config: Any, data: TrainingData) -> Self:
+        """A fresh component fitted to this data's sizes, ranges and neutral face."""
+        ...
+
+    def batch(self, data: TrainingData, step: int) -> Batch:
+        """The batch of a step: a pure function of data, configuration and step."""
+        ...
+
+    def training_step(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """Scalars of this step; `loss` is minimised, the others are logged."""
+        ...
+
+    def optimizers(self) -> Sequence[torch.optim.Optimizer]:
+        """The optimizers, always the same objects in the same order."""
+        ...
+
+    def after_step(self, step: int) -> None:
+        """Called after the optimizers have stepped: schedules, grids, moving averages."""
+        ...
+
+    def training_state(self) -> dict[str, Tensor]:
+        """All tensors needed to go on training (raw weights, averages, grids), beside the optimizers' own state."""
+        ...
+
+    def load_training_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """Puts `training_state` back into a component made by `for_training` with the same config and data."""
+        ...

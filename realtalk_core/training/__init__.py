@@ -1,0 +1,1 @@
+"""Training: the data a stage learns from, and the one loop that trains every stage."""

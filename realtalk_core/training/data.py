@@ -1,0 +1,34 @@
+"""What a trainable component learns from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from realtalk_core.capture import Capture
+from realtalk_core.types import AudioFeatures
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """A capture, its sound as the pipeline's audio encoder hears it, and the frames that may be learnt from.
+
+    Attributes:
+        capture: The opened capture.
+        features: One row per frame of the capture.
+        train: Indices of frames to learn from (valid ones of the first part of the clip).
+        held_out: Indices of valid frames after them, for measuring only.
+        seed: Seed of the run; components derive each step's randomness from it with `generator`.
+    """
+
+    capture: Capture
+    features: AudioFeatures
+    train: Tensor
+    held_out: Tensor
+    seed: int = 0
+
+    def generator(self, step: int, salt: int = 0) -> torch.Generator:
+        """A random generator that depends on nothing but seed, salt and step."""
+        return torch.Generator().manual_seed((self.seed * 1_000_003 + salt) * 1_000_003 + step)
