@@ -1,0 +1,42 @@
+# Each target sets up what it needs; `make install` is implied by the others.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# Model files and real clips, where this checkout has them beside it; tests that need them skip otherwise and say so.
+export REALTALK_MODELS ?= $(realpath ../shared/models)
+export REALTALK_DATA ?= $(realpath ../shared/data)
+
+.PHONY: install test test-fast lint bench docs clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "RealTalk needs Python 3.11 or newer; try: make install PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group dev
+	@touch $@
+	@echo "Installed. Try: $(BIN)/realtalk doctor"
+
+test: install
+	$(BIN)/python -m pytest -q -n 2
+
+test-fast: install
+	$(BIN)/python -m pytest -q -n 2 -m "not slow"
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install
+	$(BIN)/python benchmarks/kernels.py
+
+docs: install
+	$(BIN)/realtalk schema > docs/registry.schema.json
+
+clean:
+	rm -rf $(VENV) dist out .pytest_cache .mypy_cache .ruff_cache
