@@ -1,0 +1,86 @@
+"""Kernels of `hashgrid`. Outer loops run over tables, inner ones over samples: a 64 KB table stays in the cache."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from realtalk_core.nn._jit import kernel
+
+_PRIME = np.uint32(2654435761)
+_ONE = np.uint32(1)
+_BLOCK = 2048
+
+
+@kernel
+def encode(points: Any, tables: Any, sides: Any, out: Any) -> None:
+    """Fills `out (columns, N)` with bilinear reads of `tables` at `points (3, N)`."""
+    count, levels, entries = points.shape[1], sides.shape[0], tables.shape[1]
+    mask, zero, one = np.uint32(entries - 1), np.float32(0), np.float32(1)
+    for start in range(0, count, _BLOCK):
+        stop = min(count, start + _BLOCK)
+        for plane in range(3):
+            first = points[1 if plane == 1 else 0]
+            second = points[1 if plane == 0 else 2]
+            for level in range(levels):
+                table, row = tables[plane * levels + level], out[plane * levels + level]
+                side = np.int32(sides[level])
+                scale, last, stride = np.float32(side), np.int32(side - 1), np.uint32(side + 1)
+                if (side + 1) * (side + 1) <= entries:
+                    for i in range(start, stop):
+                        u = min(max(first[i], zero), one) * scale
+                        v = min(max(second[i], zero), one) * scale
+                        x, y = min(np.int32(u), last), min(np.int32(v), last)
+                        s, t = u - np.float32(x), v - np.float32(y)
+                        k = np.uint32(y) * stride + np.uint32(x)
+                        near = table[k] + s * (table[k + _ONE] - table[k])
+                        far = table[k + stride] + s * (table[k + stride + _ONE] - table[k + stride])
+                        row[i] = near + t * (far - near)
+                else:
+                    for i in range(start, stop):
+                        u = min(max(first[i], zero), one) * scale
+                        v = min(max(second[i], zero), one) * scale
+                        x, y = min(np.int32(u), last), min(np.int32(v), last)
+                        s, t = u - np.float32(x), v - np.float32(y)
+                        left, below = np.uint32(x), np.uint32(y) * _PRIME
+                        right, above = left + _ONE, below + _PRIME
+                        a, b = table[(left ^ below) & mask], table[(right ^ below) & mask]
+                        c, d = table[(left ^ above) & mask], table[(right ^ above) & mask]
+                        near, far = a + s * (b - a), c + s * (d - c)
+                        row[i] = near + t * (far - near)
+
+
+@kernel
+def encode_backward(points: Any, grad: Any, sides: Any, into: Any) -> None:
+    """Adds the gradient of the tables, given `grad (columns, N)`, into `into (columns, entries)`."""
+    count, levels, entries = points.shape[1], sides.shape[0], into.shape[1]
+    mask, zero, one = np.uint32(entries - 1), np.float32(0), np.float32(1)
+    for plane in range(3):
+        first = points[1 if plane == 1 else 0]
+        second = points[1 if plane == 0 else 2]
+        for level in range(levels):
+            table, row = into[plane * levels + level], grad[plane * levels + level]
+            side = np.int32(sides[level])
+            scale, last, stride = np.float32(side), np.int32(side - 1), np.uint32(side + 1)
+            dense = (side + 1) * (side + 1) <= entries
+            for i in range(count):
+                u = min(max(first[i], zero), one) * scale
+                v = min(max(second[i], zero), one) * scale
+                x, y = min(np.int32(u), last), min(np.int32(v), last)
+                s, t = u - np.float32(x), v - np.float32(y)
+                if dense:
+                    k00 = np.uint32(y) * stride + np.uint32(x)
+                    k10, k01 = k00 + _ONE, k00 + stride
+                    k11 = k01 + _ONE
+                else:
+                    left, below = np.uint32(x), np.uint32(y) * _PRIME
+                    right, above = left + _ONE, below + _PRIME
+                    k00, k10 = (left ^ below) & mask, (right ^ below) & mask
+                    k01, k11 = (left ^ above) & mask, (right ^ above) & mask
+                far = row[i] * t
+                near = row[i] - far
+                table[k00] += near - near * s
+                table[k10] += near * s
+                table[k01] += far - far * s
+                table[k11] += far * s

@@ -1,0 +1,116 @@
+"""The landmark warp: how far the face has moved from the template, over a frontal grid in head space.
+
+The tracked (or generated) landmarks say where skin went. Interpolating their displacement and subtracting it from
+sample positions, before anything is read, lets one static volume follow the face; the networks only learn what motion
+leaves over. It was the biggest lever in our measurements (about +1 dB on the face, +1.5 dB on the mouth).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+STIFFNESS = 1e-3
+"""Smoothing of the interpolation; keeps coinciding landmarks that moved apart (closed lips) solvable."""
+
+
+@dataclass(frozen=True, slots=True)
+class WarpField:
+    """Displacements on a regular grid over x and y.
+
+    Attributes:
+        grid: `G G 3` centimetres; rows run along y, columns along x.
+        low: (x, y) of the first node, cm.
+        cells_per_cm: Grid cells per centimetre along x and y.
+    """
+
+    grid: Float32[Tensor, "G G 3"]
+    low: Float32[Tensor, "2"]
+    cells_per_cm: Float32[Tensor, "2"]
+
+    def reach(self) -> float:
+        """The longest displacement along any axis, cm."""
+        return float(self.grid.abs().amax())
+
+
+def warp_reference(points: Float[Tensor, "... 3"], field: WarpField) -> Float[Tensor, "... 3"]:
+    """Bilinear reads of a field at points; zero outside its grid."""
+    last = field.grid.shape[0] - 1
+    place = (points[..., :2] - field.low) * field.cells_per_cm
+    inside = ((place >= 0) & (place < last)).all(-1, keepdim=True)
+    node = place.floor().long().clamp(0, last - 1)
+    s, t = (place - node).unbind(-1)
+    i, j = node.unbind(-1)
+    value = torch.zeros_like(points)
+    for dj, row in ((0, 1 - t), (1, t)):
+        for di, column in ((0, 1 - s), (1, s)):
+            value = value + (row * column)[..., None] * field.grid[j + dj, i + di]
+    return torch.where(inside, value, torch.zeros_like(value))
+
+
+@dataclass(frozen=True, slots=True)
+class Warper:
+    """Makes fields for one person.
+
+    Attributes:
+        template: The face the volume is stored in, cm.
+        ring: Points around the head that never move.
+        low: (x, y) of the grid's first node, cm.
+        high: (x, y) of its last.
+        side: Nodes along a side.
+    """
+
+    template: Float32[Tensor, "K 3"]
+    ring: Float32[Tensor, "A 3"]
+    low: Float32[Tensor, "2"]
+    high: Float32[Tensor, "2"]
+    side: int
+
+    @classmethod
+    def around(cls, template: Float[Tensor, "K 3"], side: int = 64, margin: float = 1.45) -> Warper:
+        """A warper whose grid covers the template's outline scaled by `margin`, where displacement has died away."""
+        template = template.float()
+        low, high = template[:, :2].amin(0), template[:, :2].amax(0)
+        centre, half = (low + high) / 2, (high - low) / 2 * margin
+        angle = torch.arange(32) / 32 * 2 * torch.pi
+        ring = torch.zeros(32, 3)
+        ring[:, :2] = centre + half * torch.stack((angle.cos(), angle.sin()), 1)
+        return cls(template, ring, centre - half, centre + half, side)
+
+    def nodes(self) -> Float32[Tensor, "GG 2"]:
+        """(x, y) of the grid's nodes, row by row."""
+        x, y = (torch.linspace(float(self.low[a]), float(self.high[a]), self.side) for a in (0, 1))
+        return torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], -1).reshape(-1, 2)
+
+    def field(self, landmarks: Float[Tensor, "K 3"]) -> WarpField:
+        """The field that takes a face back to the template: displacement as a function of where skin is *now*.
+
+        A linear radial-basis interpolant with a constant term, solved in double precision.
+        """
+        moved = landmarks.double() - self.template.double()
+        return self._interpolate(landmarks.double()[:, :2], moved)
+
+    def forward_field(self, landmarks: Float[Tensor, "K 3"]) -> WarpField:
+        """Displacement as a function of the place on the *template*: takes template points to this face."""
+        moved = landmarks.double() - self.template.double()
+        return self._interpolate(self.template.double()[:, :2], moved)
+
+    def _interpolate(self, places: Tensor, moved: Tensor) -> WarpField:
+        places = torch.cat((places, self.ring.double()[:, :2]))
+        values = torch.cat((moved, torch.zeros(len(self.ring), 3, dtype=torch.float64)))
+        count = len(places)
+        system = torch.zeros(count + 1, count + 1, dtype=torch.float64)
+        system[:count, :count] = -torch.cdist(places, places, compute_mode="donot_use_mm_for_euclid_dist")
+        system.diagonal()[:count] += STIFFNESS * float((self.high - self.low).mean())
+        system[count, :count] = system[:count, count] = 1
+        right = torch.cat((values, torch.zeros(1, 3, dtype=torch.float64)))
+        weights = torch.linalg.solve(system, right)
+        basis = -torch.cdist(self.nodes(), places.float(), compute_mode="donot_use_mm_for_euclid_dist")
+        grid = basis @ weights[:count].float() + weights[count].float()
+        grid = grid.reshape(self.side, self.side, 3)
+        edge = torch.linspace(-1, 1, self.side).abs()
+        fade = ((1 - torch.maximum(edge[:, None], edge[None])) * self.side / 6).clamp(0, 1)[..., None]
+        return WarpField((grid * fade).contiguous(), self.low, (self.side - 1) / (self.high - self.low))
