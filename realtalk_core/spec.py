@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict
 
@@ -26,6 +26,14 @@ class ComponentConfig(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
     )
+
+    @classmethod
+    def tiny(cls) -> Self:
+        """The same component made small for tests: a few training steps in seconds. The defaults unless overridden.
+
+        The conformance kit builds components with this configuration.
+        """
+        return cls()
 
 
 class NoConfig(ComponentConfig):
