@@ -1,0 +1,60 @@
+"""Files that appear whole or not at all: written beside their target, then renamed."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from realtalk_core.errors import UserError
+
+
+@contextmanager
+def atomic_file(target: str | Path) -> Iterator[Path]:
+    """Gives a temporary path beside `target`; renames it there on success, removes it otherwise.
+
+    Raises:
+        UserError: if the place is full, read-only or forbidden.
+    """
+    target = Path(target)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    with writing(target):
+        try:
+            yield partial
+            os.replace(partial, target)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def write_text(target: str | Path, text: str) -> None:
+    """Writes UTF-8 text atomically.
+
+    Raises:
+        UserError: if the place is full, read-only or forbidden.
+    """
+    with atomic_file(target) as partial:
+        partial.write_text(text, "utf-8")
+
+
+@contextmanager
+def writing(place: str | Path) -> Iterator[None]:
+    """Turns the ways in which writing fails for a user's reasons into a `UserError` that names the cure."""
+    try:
+        yield
+    except OSError as error:
+        raise explain_write(error, Path(place)) from error
+
+
+def explain_write(error: OSError, place: Path) -> Exception:
+    """The `UserError` for a failed write, or the error itself where a user can do nothing about it."""
+    if error.errno == errno.ENOSPC or error.errno == errno.EDQUOT:
+        return UserError(f"the disk is full: {place} could not be written", "Free some space, then run it again.")
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return UserError(
+            f"{place} cannot be written: {error.strerror}", "Choose a folder that you may write to (-o DIR)."
+        )
+    if error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG, errno.ENOENT, errno.EISDIR, errno.EEXIST):
+        return UserError(f"{place} cannot be written: {error.strerror}", "Choose another place (-o).")
+    return error

@@ -1,0 +1,223 @@
+"""Reading sound from any container and codec PyAV reads, and writing WAV; in constant memory where asked for.
+
+All sound is mono here: channels are mixed by FFmpeg's standard matrix for the layout (stereo, 5.1 …).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import wave
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from realtalk_core.errors import UserError
+from realtalk_core.types import AudioClip
+
+_GAP_SECONDS = 0.02  # timestamps of lossy codecs wander by less than this
+_LISTEN = "Check that the file plays in a media player, or convert it to WAV."
+
+Samples = NDArray[np.float32]
+
+
+@contextmanager
+def open_media(path: str | Path) -> Iterator[Any]:
+    """Opens a container for reading.
+
+    Raises:
+        UserError: if the file is missing, empty, unreadable, or no sound or video.
+    """
+    file = Path(path)
+    if not file.exists():
+        raise UserError(f"{file} does not exist", "Check the path.")
+    if file.is_dir():
+        raise UserError(f"{file} is a folder, not a sound or video file", "Name the file itself.")
+    if file.stat().st_size == 0:
+        raise UserError(f"{file} is empty (0 bytes)", "Copy or export it again.")
+    try:
+        container = av.open(str(file), metadata_errors="replace")
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise UserError(
+            f"{file} cannot be read as sound or video: {_reason(error)}",
+            "It may be cut off, damaged or another kind of file; copy or export it again.",
+        ) from error
+    with container:
+        if container.format.name == "tty":  # FFmpeg renders plain text as video
+            raise UserError(f"{file} is a text file, not sound or video", "Name a sound or video file.")
+        yield container
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error).strip() or type(error).__name__
+
+
+def has_audio(path: str | Path) -> bool:
+    """Whether the file has a sound stream.
+
+    Raises:
+        UserError: if it cannot be opened.
+    """
+    with open_media(path) as container:
+        return bool(container.streams.audio)
+
+
+def stream_audio(
+    path: str | Path, sample_rate: int | None = None, seconds: float = 10.0, *, start: float | None = None
+) -> Iterator[AudioClip]:
+    """Reads sound chunk by chunk, mixed to mono, in memory that does not grow with its length.
+
+    Gaps in the timestamps become silence, so the sound keeps time.
+
+    Args:
+        path: Any file PyAV reads that has sound.
+        sample_rate: Rate of the result; the file's own if None.
+        seconds: Length of each chunk (the last one is shorter).
+        start: Time on the container's clock at which the first sample shall lie: earlier sound is dropped, a later
+            beginning is filled with silence. None: the first sample is where the sound begins.
+
+    Raises:
+        UserError: if the file cannot be read, has no sound, or none of it can be decoded.
+    """
+    with open_media(path) as container:
+        if not container.streams.audio:
+            raise UserError(f"{path} has no sound", "Name a file with a sound track.")
+        rate = sample_rate or container.streams.audio[0].rate
+        size = max(1, round(seconds * rate))
+        held: list[Samples] = []
+        count = 0
+        for block in _blocks(container, rate, start, Path(path)):
+            held.append(block)
+            count += block.size
+            while count >= size:
+                joined = np.concatenate(held)
+                yield _clip(joined[:size], rate)
+                held, count = [joined[size:]], joined.size - size
+        if count:
+            yield _clip(np.concatenate(held), rate)
+
+
+def _clip(samples: Samples, rate: int) -> AudioClip:
+    clean = np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0)
+    return AudioClip(torch.from_numpy(np.clip(clean, -1.0, 1.0)), rate)
+
+
+def _blocks(container: Any, rate: int, start: float | None, path: Path) -> Iterator[Samples]:
+    """Mono blocks in time order: early sound dropped, gaps filled, overlaps cut."""
+    resampler = av.AudioResampler(format="fltp", layout="mono", rate=rate)
+    origin = start  # time of sample 0; set by the first block if not given
+    position = 0  # samples given out or dropped since `origin`
+    decoded = False
+    for block, seconds in _resampled(container, resampler):
+        decoded = True
+        if seconds is not None:
+            if origin is None:
+                origin = seconds
+            offset = round((seconds - origin) * rate) - position
+            if offset > _GAP_SECONDS * rate:
+                for filled in range(0, offset, rate):  # a gap can be long: fill it in pieces
+                    yield np.zeros(min(rate, offset - filled), np.float32)
+                position += offset
+            elif offset < -_GAP_SECONDS * rate:
+                block = block[min(-offset, block.size) :]
+        position += block.size
+        if block.size:
+            yield block
+    if not decoded:
+        raise UserError(f"{path}: its sound cannot be decoded", _LISTEN)
+
+
+def _resampled(container: Any, resampler: Any) -> Iterator[tuple[Samples, float | None]]:
+    """Decoded blocks, each with the container time of its first sample where the file states one.
+
+    Damaged packets are skipped; the time of the next good one keeps the sound in place.
+    """
+    stream = container.streams.audio[0]
+    for frame in decode(container, stream):
+        seconds = None if frame.time is None else float(frame.time)
+        frame.pts = None
+        for out in resampler.resample(frame):
+            yield out.to_ndarray()[0].astype(np.float32, copy=False), seconds
+            seconds = None
+    for out in resampler.resample(None):
+        yield out.to_ndarray()[0].astype(np.float32, copy=False), None
+
+
+def decode(container: Any, stream: Any) -> Iterator[Any]:
+    """Decodes a stream to its end, skipping what is damaged."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+        except StopIteration:
+            return
+        except av.error.FFmpegError:
+            return  # the container breaks off here
+        try:
+            yield from packet.decode()
+        except av.error.FFmpegError:
+            continue
+
+
+def read_audio(path: str | Path, sample_rate: int | None = None, *, start: float | None = None) -> AudioClip:
+    """Reads a whole file's sound as mono.
+
+    Args:
+        path: Any file PyAV reads that has sound.
+        sample_rate: Rate of the result; the file's own if None.
+        start: See `stream_audio`.
+
+    Raises:
+        UserError: if the file cannot be read, has no sound, or none of it can be decoded.
+    """
+    chunks = list(stream_audio(path, sample_rate, start=start))
+    if not chunks:
+        raise UserError(f"{path}: its sound track is empty", _LISTEN)
+    return AudioClip(torch.cat([c.samples for c in chunks]), chunks[0].sample_rate)
+
+
+def resample(clip: AudioClip, rate: int) -> AudioClip:
+    """The same sound at another rate (polyphase, Kaiser window; nothing above half the lower rate remains)."""
+    if rate == clip.sample_rate:
+        return clip
+    from scipy.signal import resample_poly
+
+    shared = math.gcd(rate, clip.sample_rate)
+    out = resample_poly(clip.samples.numpy(), rate // shared, clip.sample_rate // shared, window=("kaiser", 8.0))
+    return AudioClip(torch.from_numpy(np.clip(out, -1.0, 1.0).astype(np.float32)), rate)
+
+
+def write_wav(path: str | Path, sound: AudioClip | Iterable[AudioClip]) -> None:
+    """Writes mono PCM16, atomically; an iterable of chunks is written as it comes.
+
+    Raises:
+        OSError: if the file cannot be written.
+        ValueError: if there is no chunk, or their rates differ.
+    """
+    chunks = iter([sound] if isinstance(sound, AudioClip) else sound)
+    first = next(chunks, None)
+    if first is None:
+        raise ValueError("write_wav: no sound to write")
+    target = Path(path)
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        with wave.open(str(partial), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(first.sample_rate)
+            chunk: AudioClip | None = first
+            while chunk is not None:
+                if chunk.sample_rate != first.sample_rate:
+                    raise ValueError(f"write_wav: rates differ: {first.sample_rate} and {chunk.sample_rate}")
+                file.writeframes((chunk.samples.numpy() * 32767.0).round().astype("<i2").tobytes())
+                chunk = next(chunks, None)
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
