@@ -40,27 +40,27 @@ class Person:
         neutral: Neutral face.
         landmarks: Tracked faces of every frame; rows without a face are interpolated.
         bank: Frames that ranges, the nearest-face projection and the regressor are taken from (training frames only).
-        pose: Camera-to-head of every frame.
-        intrinsics: Of the square picture of `size` pixels.
+        poses: Camera-to-head of every frame.
+        intrinsics: Of the square picture of `side` pixels.
         blendshapes: Tracked scores of every frame.
         score_weights: `score = bias + (landmarks - neutral) . weights`, a ridge regression on the bank.
         score_bias: See above.
         spans: First and one-past-last frame of each stretch without a cut and with a face throughout.
         rate: Frames per second, as a tensor of one number.
-        size: Side of the pictures in pixels, as a tensor of one number.
+        side: Side of the pictures in pixels, as a tensor of one number.
     """
 
     neutral: Float[Tensor, "K 3"]
     landmarks: Float[Tensor, "N K 3"]
     bank: Int[Tensor, "B"]
-    pose: Float[Tensor, "N 4 4"]
+    poses: Float[Tensor, "N 4 4"]
     intrinsics: Float[Tensor, "3 3"]
     blendshapes: Float[Tensor, "N 52"]
     score_weights: Float[Tensor, "K 3 52"]
     score_bias: Float[Tensor, "52"]
     spans: Int[Tensor, "S 2"]
     rate: Float[Tensor, "1"]
-    size: Int[Tensor, "1"]
+    side: Int[Tensor, "1"]
 
     def __post_init__(self) -> None:
         check_shapes(self)
@@ -79,10 +79,14 @@ class Person:
         return float(self.rate)
 
     @property
+    def size(self) -> int:
+        """Side of the square pictures in pixels."""
+        return int(self.side)
+
+    @property
     def cameras(self) -> CameraTrack:
         """The camera of every frame at the capture's size."""
-        side = int(self.size)
-        return CameraTrack(self.pose, self.intrinsics, side, side)
+        return CameraTrack(self.poses, self.intrinsics, self.size, self.size)
 
     @classmethod
     def from_capture(cls, capture: Capture, train: Tensor) -> Person:
@@ -108,14 +112,14 @@ class Person:
             neutral=tracks.neutral.float(),
             landmarks=tracks.landmarks.float(),
             bank=bank.long(),
-            pose=tracks.pose.float(),
+            poses=tracks.pose.float(),
             intrinsics=tracks.intrinsics.float(),
             blendshapes=tracks.blendshapes.float(),
             score_weights=weights,
             score_bias=bias,
             spans=stretches(tracks.pose, tracks.valid),
             rate=torch.tensor([capture.fps]),
-            size=torch.tensor([capture.size]),
+            side=torch.tensor([capture.size]),
         )
 
     def tensors(self) -> dict[str, Tensor]:
@@ -170,7 +174,7 @@ class Person:
             self,
             landmarks=torch.cat([moved, mine]),
             bank=torch.arange(len(other), len(other) + mine.shape[0]),
-            pose=torch.cat([retarget(self.pose, other.pose), self.pose[self.bank]]),
+            poses=torch.cat([retarget(self.poses, other.poses), self.poses[self.bank]]),
             blendshapes=torch.cat(
                 [(other.blendshapes - other_scores + own_scores).clamp(0, 1), self.blendshapes[self.bank]]
             ),
