@@ -1,0 +1,121 @@
+"""Parameters of the tri-plane NeRF."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field
+
+from realtalk_core.spec import ComponentConfig
+
+
+class TriplaneNerfConfig(ComponentConfig):
+    """Parameters of the tri-plane NeRF."""
+
+    size: int = Field(256, ge=32, le=1024)
+    """Side in pixels of the pictures it learns from, and at which it is best rendered."""
+
+    steps: int = Field(1500, ge=1)
+    """Training steps; on two cores about a third of a second each."""
+
+    landmarks: Literal["mediapipe478", "ibug68"] = "mediapipe478"
+    """Landmarks that drive it: all 478, or the paper's 68."""
+
+    condition: Literal["components", "window"] = "components"
+    """How landmarks enter: principal components, or the paper's attention over three frames of 204 numbers."""
+
+    components: int = Field(24, ge=1, le=200)
+    """Principal components of the landmarks, with `condition: components`."""
+
+    blendshapes: Literal["upper", "upper_gaze"] = "upper_gaze"
+    """Scores it listens to: the paper's seven of brows and blinks, or these and the eight of gaze."""
+
+    warp: bool = True
+    """Whether sample positions follow the landmarks' motion before the planes are read."""
+
+    warp_side: int = Field(64, ge=8, le=256)
+    """Nodes along a side of the warp's grid."""
+
+    template: Literal["open", "neutral"] = "open"
+    """Face the volume is stored in: neutral, or with mouth and eyes open, so that teeth and irises have room."""
+
+    levels: int = Field(12, ge=1, le=24)
+    """Resolution levels of each plane."""
+
+    channels: int = Field(1, ge=1, le=4)
+    """Features per level."""
+
+    coarsest: int = Field(16, ge=4, le=512)
+    """Cells along the head's box at the coarsest level."""
+
+    finest: int = Field(512, ge=8, le=4096)
+    """Cells along the head's box at the finest level."""
+
+    log2_entries: int = Field(14, ge=6, le=20)
+    """Base-2 logarithm of the entries of each table."""
+
+    width: int = Field(64, ge=8, le=256)
+    """Width of the hidden layers."""
+
+    individual: int = Field(4, ge=0, le=32)
+    """Numbers per training frame that absorb what landmarks do not explain (light, hair); frame 0's are rendered."""
+
+    step_cm: float = Field(0.4, gt=0.02, le=5.0)
+    """Distance between samples along a ray in centimetres."""
+
+    cell_cm: float = Field(0.35, gt=0.05, le=5.0)
+    """Side of a cell of the occupancy grid in centimetres."""
+
+    samples_per_ray: int = Field(32, ge=4, le=256)
+    """Most samples a ray may have."""
+
+    chunks_per_step: int = Field(8, ge=1, le=64)
+    """Frames that a training step draws rays from; each is one chunk of work."""
+
+    rays_per_chunk: int = Field(2048, ge=64, le=65536)
+    """Rays drawn from each of these frames."""
+
+    patch_from: float = Field(0.6, ge=0.0, le=1.0)
+    """Share of the training after which every second step learns from patches around mouth and eyes; 1 for never."""
+
+    patch_size: int = Field(64, ge=16, le=256)
+    """Side of these patches in pixels."""
+
+    patch_weight: float = Field(0.1, ge=0.0)
+    """Weight of the patches' structural and gradient losses."""
+
+    entropy_weight: float = Field(1e-3, ge=0.0)
+    """Weight of the rays' opacity entropy."""
+
+    ambient_weight: float = Field(1e-4, ge=0.0)
+    """Weight that keeps the mouth's condition out of the upper face and the eyes' out of the lower."""
+
+    alpha_weight: float = Field(0.1, ge=0.0)
+    """Weight of the difference between opacity and the head's mask."""
+
+    lr_grid: float = Field(1e-2, gt=0.0)
+    """First learning rate of the planes; falls to a tenth."""
+
+    lr_net: float = Field(2e-3, gt=0.0)
+    """First learning rate of the networks; falls to a tenth."""
+
+    ema: float = Field(0.95, ge=0.0, lt=1.0)
+    """Decay per step of the moving average of the weights that is rendered."""
+
+    max_frames: int = Field(1500, ge=1)
+    """Most training frames held in memory (0.33 MB each at 256²); more are thinned, rare expressions last."""
+
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of the networks; auto takes bfloat16 where the processor multiplies it natively."""
+
+    frames_per_batch: int = Field(4, ge=1, le=64)
+    """Frames yielded at a time."""
+
+    @classmethod
+    def tiny(cls) -> Self:
+        """A few thousand weights at 32²."""
+        return cls(
+            size=32, steps=40, components=6, warp_side=16, levels=4, coarsest=8, finest=32, log2_entries=10, width=16,
+            step_cm=1.5, cell_cm=1.5, samples_per_ray=12, chunks_per_step=2, rays_per_chunk=256, patch_size=16,
+            frames_per_batch=2, lr_net=5e-3, precision="float32",
+        )  # fmt: skip

@@ -1,0 +1,125 @@
+"""The radiance field: planes, region attention, density and colour (RealTalk §3.3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from realtalk_core.nn.attention import RegionAttention
+from realtalk_core.nn.hashgrid import PlaneLayout, encode_planes
+from realtalk_triplane_nerf.condition import LANDMARK_CODE, ComponentCode, WindowCode, score_columns
+from realtalk_triplane_nerf.config import TriplaneNerfConfig
+
+ROWS = 2048
+"""Matrices are padded to multiples of this many rows: a new size each time makes bfloat16 products far slower."""
+DENSITY_LIMIT = 8.0
+FIRST_DENSITY = -1.0
+GEOMETRY = 32
+HARMONICS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class FrameCondition:
+    """What is the same for all samples of one frame.
+
+    Attributes:
+        landmarks: Landmark features.
+        scores: Upper-face blendshapes.
+        frame: Row of the individual codes.
+    """
+
+    landmarks: Float[Tensor, "F"]
+    scores: Float[Tensor, "S"]
+    frame: int = 0
+
+
+def compute_type(config: TriplaneNerfConfig, device: torch.device) -> torch.dtype:
+    """The networks' arithmetic on this machine."""
+    if config.precision != "auto":
+        return torch.float32 if config.precision == "float32" else torch.bfloat16
+    native = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if native else torch.float32
+
+
+class TriplaneField(nn.Module):
+    """Density and colour of template points under one frame's condition.
+
+    Args:
+        config: Sizes.
+        features: Length of the landmark features.
+        frames: Rows of individual codes.
+    """
+
+    def __init__(self, config: TriplaneNerfConfig, features: int, frames: int) -> None:
+        super().__init__()
+        self.layout = PlaneLayout.geometric(
+            config.levels, config.channels, config.coarsest, config.finest, config.log2_entries
+        )
+        columns, width, scores = self.layout.columns, config.width, len(score_columns(config))
+        self.tables = nn.Parameter(self.layout.empty_tables())
+        self.code = WindowCode() if config.condition == "window" else ComponentCode(features)
+        self.mouth = RegionAttention(columns, width, LANDMARK_CODE)
+        self.eyes = RegionAttention(columns, max(16, width // 4), scores)
+        self.first = nn.Linear(columns + LANDMARK_CODE + scores, width)
+        self.second = nn.Linear(width, width)
+        self.third = nn.Linear(width, GEOMETRY)
+        self.colour_in = nn.Linear(GEOMETRY + HARMONICS + config.individual, width)
+        self.colour_out = nn.Linear(width, 3)
+        self.individual = nn.Parameter(torch.zeros(frames, config.individual)) if config.individual else None
+        self.type = compute_type(config, torch.device("cpu"))
+        with torch.no_grad():
+            self.third.bias[0] = FIRST_DENSITY
+
+    def forward(
+        self,
+        points: Float[Tensor, "3 N"],
+        condition: FrameCondition,
+        harmonics: Float[Tensor, "R 16"] | None = None,
+        rays: Tensor | None = None,
+    ) -> tuple[Float[Tensor, "P"], Float[Tensor, "P 3"] | None, Float[Tensor, "P F"]]:
+        """Evaluates points of one frame.
+
+        Args:
+            points: Template positions in [0, 1]³.
+            condition: Of the frame.
+            harmonics: View directions' harmonics of each ray; None to skip colour.
+            rays: `N` ray of each point.
+
+        Returns:
+            Density per centimetre, colour in [0, 1], and the geometry features, for the points padded to P rows.
+        """
+        count = points.shape[1]
+        rows = max(1, -(-count // ROWS)) * ROWS
+        geometry = encode_planes(F.pad(points, (0, rows - count)), self.tables, self.layout).T.to(self.type)
+        hidden, weight = self._folded(condition)
+        inner = torch.relu(F.linear(geometry, hidden))
+        x = torch.relu(F.linear(torch.cat((geometry, inner), 1), weight, self.first.bias.to(self.type)))
+        x = torch.relu(self._linear(self.second, x))
+        x = self._linear(self.third, x)
+        sigma = torch.exp(x[:, 0].float().clamp(max=DENSITY_LIMIT))
+        if harmonics is None or rays is None:
+            return sigma, None, geometry
+        view = harmonics.to(self.type).index_select(0, F.pad(rays, (0, rows - count)))
+        weight = self.colour_in.weight
+        bias = self.colour_in.bias
+        if self.individual is not None:
+            bias = bias + weight[:, GEOMETRY + HARMONICS :] @ self.individual[condition.frame]
+        seen = weight[:, : GEOMETRY + HARMONICS].to(self.type)
+        y = torch.relu(F.linear(torch.cat((x, view), 1), seen, bias.to(self.type)))
+        return sigma, torch.sigmoid(self._linear(self.colour_out, y).float()) * 1.002 - 0.001, geometry
+
+    def _linear(self, layer: nn.Linear, x: Tensor) -> Tensor:
+        return F.linear(x, layer.weight.to(self.type), layer.bias.to(self.type))
+
+    def _folded(self, condition: FrameCondition) -> tuple[Tensor, Tensor]:
+        """First layers with the frame's condition folded into them; see `RegionAttention.folded`."""
+        columns = self.layout.columns
+        code = self.code(condition.landmarks)
+        plain, on_code, on_scores = self.first.weight.split((columns, LANDMARK_CODE, len(condition.scores)), 1)
+        gated = (self.mouth.folded(on_code, code), self.eyes.folded(on_scores, condition.scores))
+        hidden = torch.cat((self.mouth.inner.weight, self.eyes.inner.weight))
+        return hidden.to(self.type), torch.cat((plain, *gated), 1).to(self.type)

@@ -1,0 +1,102 @@
+"""Training pictures in memory, and which frames and pixels a step looks at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from realtalk_core.capture import PARTS, Capture
+from realtalk_core.expression import eye_opening, lip_gap
+from realtalk_core.nn.parallel import in_threads, worker_count
+
+PIXEL_WEIGHTS: dict[str, float] = {
+    "background": 0.12, "torso": 0.12, "hair_ears": 0.5, "skin": 1.0, "brows": 2.0, "eyes": 4.0, "nose": 1.2,
+    "lips": 4.0, "inside_mouth": 5.0,
+}  # fmt: skip
+"""How often a pixel of each part is drawn, relative to skin."""
+RAREST = 5.0
+"""Most that a rare frame is drawn, relative to the mean."""
+
+
+def rarity(points: Float[Tensor, "T K 3"]) -> Float[Tensor, "T"]:
+    """How much to favour each frame: the inverse density of mouth opening, mouth width and eye opening, mean 1."""
+    corners = (78, 308) if points.shape[1] == 478 else (60, 64)
+    width = (points[:, corners[0]] - points[:, corners[1]]).norm(dim=1)
+    total = torch.zeros(len(points))
+    for value in (lip_gap(points), width, eye_opening(points).mean(1)):
+        low, high = value.min(), value.max()
+        bins = ((value - low) / (high - low).clamp(min=1e-6) * 11.999).long()
+        share = torch.bincount(bins, minlength=12).float() / len(value)
+        total += (1 / (12 * share[bins])).clamp(max=RAREST)
+    return total / total.mean()
+
+
+def thinned(weights: Float[Tensor, "T"], most: int) -> Tensor:
+    """Indices of at most `most` frames, rarer ones kept more often, in time order; no randomness."""
+    if len(weights) <= most:
+        return torch.arange(len(weights))
+    edges = torch.cumsum(weights.double(), 0) / weights.double().sum() * most
+    return torch.searchsorted(edges, torch.arange(most) + 0.5).clamp(max=len(weights) - 1).unique()
+
+
+@dataclass(frozen=True, slots=True)
+class FrameBank:
+    """Pictures of the head alone, at the training size.
+
+    Attributes:
+        head: `F S S 3`: the head's colour times its opacity, with the plate behind soft edges taken out.
+        alpha: `F S S`: the head's opacity.
+        label: `F S S`: part labels.
+    """
+
+    head: UInt8[Tensor, "F S S 3"]
+    alpha: UInt8[Tensor, "F S S"]
+    label: UInt8[Tensor, "F S S"]
+
+    @classmethod
+    def load(cls, capture: Capture, frames: Tensor, size: int) -> FrameBank:
+        """Reads and reduces the given frames, on all worker threads."""
+        plate = capture.background(size).astype(np.float32) / 255
+        bank = cls(*(torch.empty(len(frames), size, size, *c, dtype=torch.uint8) for c in ((3,), (), ())))
+
+        def work(_: int, rows: list[int]) -> None:
+            for row in rows:
+                masks = capture.masks(int(frames[row]), size)
+                picture = capture.frame(int(frames[row]), size).astype(np.float32) / 255
+                person, head = (masks[..., k : k + 1].astype(np.float32) / 255 for k in (0, 1))
+                person = np.maximum(person, head)
+                without_plate = np.clip((picture - (1 - person) * plate) / np.maximum(person, 1e-3), 0, 1)
+                bank.head[row] = torch.from_numpy((without_plate * head * 255 + 0.5).astype(np.uint8))
+                bank.alpha[row] = torch.from_numpy(masks[..., 1].copy())
+                bank.label[row] = torch.from_numpy(masks[..., 2].copy())
+
+        in_threads(work, range(len(frames)), worker_count())
+        return bank
+
+    def draw(self, row: int, count: int, generator: torch.Generator) -> Tensor:
+        """Flat indices of pixels of one frame, by `PIXEL_WEIGHTS`."""
+        table = torch.tensor([PIXEL_WEIGHTS[name] for name in sorted(PARTS, key=PARTS.__getitem__)])
+        edges = table[self.label[row].flatten().clamp(max=len(table) - 1).long()].cumsum(0)
+        at = torch.rand(count, generator=generator) * edges[-1]
+        return torch.searchsorted(edges, at).clamp(max=len(edges) - 1)
+
+    def patch(self, row: int, side: int, generator: torch.Generator) -> Tensor:
+        """Flat indices of a square patch around a random pixel of the mouth (half the time), the eyes or the rest."""
+        size, dice = self.label.shape[1], float(torch.rand((), generator=generator))
+        if dice < 0.5:
+            names = ["lips", "inside_mouth"]
+        elif dice < 0.8:
+            names = ["eyes", "brows"]
+        else:
+            names = ["hair_ears", "skin", "nose"]
+        wanted = torch.isin(self.label[row].flatten(), torch.tensor([PARTS[n] for n in names], dtype=torch.uint8))
+        found = wanted.nonzero().flatten()
+        if not len(found):
+            found = torch.tensor([size * size // 2 + size // 2])
+        centre = int(found[int(torch.randint(len(found), (), generator=generator))])
+        top, left = (max(0, min(size - side, int(c) - side // 2)) for c in divmod(centre, size))
+        return ((top + torch.arange(side))[:, None] * size + left + torch.arange(side)).flatten()

@@ -1,0 +1,177 @@
+"""The component: trains, keeps its weights, and renders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from realtalk_core.errors import ShapeError
+from realtalk_core.nn.marching import Shell
+from realtalk_core.nn.parallel import in_threads, worker_count
+from realtalk_core.nn.rays import camera_rays, meet_box, pixel_centres
+from realtalk_core.stages import Batch
+from realtalk_core.training.data import TrainingData
+from realtalk_core.types import CameraTrack, Drive, FrameBatch
+from realtalk_triplane_nerf.condition import features_of, in_scheme
+from realtalk_triplane_nerf.config import TriplaneNerfConfig
+from realtalk_triplane_nerf.field import FrameCondition, TriplaneField
+from realtalk_triplane_nerf.head import Head, render_rays
+from realtalk_triplane_nerf.training import Trainer
+
+RAYS = 4096
+"""Rays evaluated at a time."""
+
+
+class TriplaneNerf:
+    """Tri-plane hash NeRF of one head (RealTalk §3.3), conditioned on landmarks and upper-face blendshapes.
+
+    Gives the head alone with its opacity; what lies behind is composited by the pipeline. Memory does not depend on the
+    length of the drive.
+
+    Args:
+        config: Parameters.
+        head: Template, basis and warp.
+        field: Networks.
+        shell: Where to sample.
+        trainer: Present while training.
+    """
+
+    def __init__(
+        self,
+        config: TriplaneNerfConfig,
+        head: Head,
+        field: TriplaneField,
+        shell: Shell,
+        trainer: Trainer | None = None,
+    ) -> None:
+        self.config, self.head, self.field, self.shell, self.trainer = config, head, field, shell, trainer
+        self.total_steps = config.steps
+
+    @property
+    def context_frames(self) -> int:
+        """Frames to each side that a frame looks at: one with the paper's window, none with components."""
+        return 1 if self.config.condition == "window" else 0
+
+    @property
+    def render_size(self) -> int:
+        """Side of the pictures it was trained on; larger ones only cost time."""
+        return self.config.size
+
+    def render(self, drive: Drive, cameras: CameraTrack) -> Iterator[FrameBatch]:
+        """Renders the head; see `Renderer.render`.
+
+        Raises:
+            ShapeError: if drive and cameras differ in length.
+            UserError: if the drive lacks blendshapes, or has 68 landmarks where 478 are needed.
+        """
+        if len(drive) != len(cameras):
+            raise ShapeError(f"TriplaneNerf.render: drive has {len(drive)} frames, cameras {len(cameras)}")
+        renderer = self if self.trainer is None else self.from_state(self.config, self.state())
+        features, scores = features_of(drive, renderer.head.basis, self.config)
+        scheme = "mediapipe478" if len(renderer.head.basis.neutral) == 478 else "ibug68"
+        points = in_scheme(drive.landmarks, scheme).points.float()
+        return renderer._batches(points, features, scores, cameras)
+
+    def _batches(self, points: Tensor, features: Tensor, scores: Tensor, cameras: CameraTrack) -> Iterator[FrameBatch]:
+        for start in range(0, len(cameras), self.config.frames_per_batch):
+            stop = min(len(cameras), start + self.config.frames_per_batch)
+            pictures = [
+                self._frame(points[k], FrameCondition(features[k], scores[k]), cameras[k : k + 1])
+                for k in range(start, stop)
+            ]
+            whole = torch.stack(pictures)
+            yield FrameBatch(whole[..., :3], whole[..., 3:], start)
+
+    @torch.no_grad()
+    def _frame(self, points: Tensor, condition: FrameCondition, camera: CameraTrack) -> Tensor:
+        """One picture `H W 4`, colour not premultiplied."""
+        shell, config = self.shell, self.config
+        origin, directions = camera_rays(
+            pixel_centres(camera.width, camera.height), camera.pose[0].float(), camera.intrinsics.float()
+        )
+        warp = None if self.head.warper is None else self.head.warper.field(points)
+        margin = 0.0 if warp is None else warp.reach()
+        near, far = meet_box(origin, directions, shell.low - margin, shell.high + margin)
+        hit = (far > near).nonzero().flatten()
+        picture = torch.zeros(camera.height * camera.width, 4)
+
+        def work(_: int, share: list[Tensor]) -> None:
+            for rays in share:
+                shift = torch.full((len(rays),), 0.5)
+                out = render_rays(self.field, shell, warp, condition, origin, directions[rays], shift, config)
+                colour = (out.colour / out.alpha[:, None].clamp(min=1e-3)).clamp(0, 1)
+                picture[rays] = torch.cat((colour, out.alpha[:, None].clamp(0, 1)), 1)
+
+        blocks = list(hit.split(RAYS))
+        if blocks:
+            in_threads(torch.no_grad()(work), blocks, min(len(blocks), worker_count()))
+        return picture.reshape(camera.height, camera.width, 4)
+
+    def state(self) -> dict[str, Tensor]:
+        """Averaged weights (planes in half precision), occupancy, template and basis; see `Stateful`."""
+        field, shell, head = self.field, self.shell, self.head
+        if self.trainer is not None:
+            field, shell = self.trainer.average, self.trainer.current_shell()
+        tensors = {f"field.{name}": value.detach().float() for name, value in field.state_dict().items()}
+        tensors["field.tables"] = tensors["field.tables"].half()
+        if "field.individual" in tensors:
+            tensors["field.individual"] = tensors["field.individual"][:1]
+        tensors |= {
+            "box": torch.cat((shell.low, torch.tensor([shell.extent, shell.cell]))),
+            "occupied": shell.occupied.to(torch.uint8),
+        }
+        return {name: value.detach().cpu().clone().contiguous() for name, value in (tensors | head.tensors()).items()}
+
+    @classmethod
+    def from_state(cls, config: TriplaneNerfConfig, tensors: Mapping[str, Tensor]) -> Self:
+        """The renderer of a checkpoint; see `Stateful`."""
+        head = Head.from_tensors(config, tensors)
+        features = 3 * 204 if config.condition == "window" else len(head.basis.scale)
+        field = TriplaneField(config, features, 1)
+        field.load_state_dict({k[6:]: v.float() for k, v in tensors.items() if k.startswith("field.")})
+        box = tensors["box"].float()
+        shell = Shell(box[:3], float(box[3]), float(box[4]), tensors["occupied"].bool())
+        return cls(config, head, field.requires_grad_(False), shell)
+
+    @classmethod
+    def for_training(cls, config: TriplaneNerfConfig, data: TrainingData) -> Self:
+        """A fresh head; see `Trainable`.
+
+        Raises:
+            UserError: if no frame of the capture may be learnt from.
+        """
+        trainer = Trainer(config, data)
+        return cls(config, trainer.head, trainer.field, trainer.shell, trainer)
+
+    def batch(self, data: TrainingData, step: int) -> Batch:
+        """The batch of a step; see `Trainable`."""
+        return self._training.batch(data, step)
+
+    def training_step(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """Scalars of a step; see `Trainable`."""
+        return self._training.training_step(batch, step)
+
+    def optimizers(self) -> Sequence[torch.optim.Optimizer]:
+        """One Adam, with a faster group for the planes."""
+        return [self._training.optimizer]
+
+    def after_step(self, step: int) -> None:
+        """Schedules, moving average, occupancy."""
+        self._training.after_step(step)
+
+    def training_state(self) -> dict[str, Tensor]:
+        """Raw and averaged weights and the occupancy grid."""
+        return self._training.state()
+
+    def load_training_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """Goes on from `training_state`."""
+        self._training.load_state(tensors)
+
+    @property
+    def _training(self) -> Trainer:
+        if self.trainer is None:
+            raise RuntimeError("TriplaneNerf: made by from_state, which renders only; train with for_training")
+        return self.trainer

@@ -1,0 +1,237 @@
+"""Learning one head from a capture: batches, the losses of a chunk, the occupancy grid and the moving average."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from realtalk_core.errors import UserError
+from realtalk_core.expression import ExpressionBasis
+from realtalk_core.landmarks import LIPS_INNER, LIPS_OUTER
+from realtalk_core.nn.accumulate import accumulated_loss
+from realtalk_core.nn.losses import gradient_difference, multi_scale_dissimilarity, opacity_entropy
+from realtalk_core.nn.marching import Shell
+from realtalk_core.nn.occupancy import Occupancy
+from realtalk_core.nn.parallel import in_threads, worker_count
+from realtalk_core.nn.rays import camera_rays
+from realtalk_core.nn.warp import Warper, WarpField
+from realtalk_core.stages import Batch
+from realtalk_core.training.data import TrainingData
+from realtalk_core.types import Drive, Scheme
+from realtalk_triplane_nerf.bounds import head_box, open_face, visual_hull
+from realtalk_triplane_nerf.condition import features_of
+from realtalk_triplane_nerf.config import TriplaneNerfConfig
+from realtalk_triplane_nerf.field import FrameCondition, TriplaneField
+from realtalk_triplane_nerf.frames import FrameBank, rarity, thinned
+from realtalk_triplane_nerf.head import Head, render_rays
+
+REFRESH = 16
+"""Steps between updates of the occupancy grid."""
+DENSITY_BLOCK = 16384
+AMBIENT_SAMPLES = 1024
+SEED_SALT = 31
+
+
+class Trainer:
+    """Everything that exists only while a head is learnt.
+
+    Args:
+        config: The component's parameters.
+        data: The capture and which of its frames to learn from.
+
+    Raises:
+        UserError: if no frame may be learnt from.
+    """
+
+    def __init__(self, config: TriplaneNerfConfig, data: TrainingData) -> None:
+        if not len(data.train):
+            raise UserError(f"{data.capture.path}: no frame shows a face", "Capture a video in which a face is seen.")
+        self.config = config
+        capture = data.capture
+        scheme: Scheme = config.landmarks if capture.scheme == "mediapipe478" else "ibug68"
+        landmarks = capture.landmarks.to_scheme(scheme)
+        neutral = capture.tracks.neutral.float()
+        if scheme != capture.scheme:
+            neutral = type(landmarks)(neutral[None], capture.scheme, capture.fps).to_scheme(scheme).points[0]
+        points = landmarks.points[data.train].float()
+        weights = rarity(points)
+        keep = thinned(weights, config.max_frames)
+        self.frames, self.weights = data.train[keep], weights[keep].double()
+        self.points = points[keep]
+        emphasis = torch.ones(len(neutral))
+        emphasis[list(range(48, 68) if scheme == "ibug68" else LIPS_OUTER + LIPS_INNER)] = 2.0
+        basis = ExpressionBasis.fit(points, neutral, emphasis, config.components)
+        template = open_face(points, neutral) if config.template == "open" else neutral
+        warper = Warper.around(template, config.warp_side) if config.warp else None
+        low, high = head_box(capture, data.train, template)
+        self.grid = Occupancy.over(low, high, config.cell_cm)
+        self.grid.allowed = visual_hull(capture, data.train, self.grid, warper)
+        nose = template[list(range(31, 36)) if scheme == "ibug68" else [2, 97, 326], 1].mean()
+        self.head = Head(basis, warper, float((nose - low[1]) / self.grid.extent))
+        drive = Drive(landmarks, blendshapes=capture.blendshapes)
+        features, scores = features_of(drive, basis, config)
+        self.features, self.scores = features[self.frames], scores[self.frames]
+        self.cameras = capture.cameras.resized(config.size, config.size)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(data.seed)
+            self.field = TriplaneField(config, features.shape[1], len(self.frames))
+        self.average = copy.deepcopy(self.field).requires_grad_(False)
+        self.seed = data.seed
+        self.shell = self.grid.shell(config.step_cm, None)
+        self.done = 0
+        self._bank: FrameBank | None = None
+        self._fields: dict[int, WarpField] = {}
+        self._lock = threading.Lock()
+        self.optimizer = torch.optim.Adam(
+            [
+                {"params": [self.field.tables], "lr": config.lr_grid, "first_lr": config.lr_grid},
+                {
+                    "params": [p for n, p in self.field.named_parameters() if n != "tables"],
+                    "lr": config.lr_net,
+                    "first_lr": config.lr_net,
+                },
+            ],
+            betas=(0.9, 0.99),
+            eps=1e-15,
+        )
+
+    def batch(self, data: TrainingData, step: int) -> Batch:
+        """Rays of several frames, or patches in every second step of the last part."""
+        config, generator = self.config, data.generator(step, SEED_SALT)
+        with self._lock:
+            if self._bank is None:
+                self._bank = FrameBank.load(data.capture, self.frames, config.size)
+        bank, side = self._bank, min(config.patch_size, config.size)
+        patches = step >= config.patch_from * config.steps and step % 2 == 1
+        count = max(1, config.chunks_per_step * config.rays_per_chunk // side**2) if patches else config.chunks_per_step
+        rows = torch.multinomial(self.weights, count, replacement=True, generator=generator)
+        pixels = torch.stack(
+            [
+                bank.patch(r, side, generator) if patches else bank.draw(r, config.rays_per_chunk, generator)
+                for r in rows.tolist()
+            ]
+        )
+        rays = pixels.shape[1]
+        backdrop = torch.rand(count, 1 if patches else rays, 3, generator=generator).expand(count, rays, 3)
+        alpha = bank.alpha.flatten(1)[rows[:, None], pixels].float() / 255
+        return {
+            "rows": rows,
+            "pixels": pixels,
+            "head": bank.head.flatten(1, 2)[rows[:, None], pixels].float() / 255,
+            "alpha": alpha,
+            "backdrop": backdrop.contiguous(),
+            "shift": torch.rand(count, rays, generator=generator),
+            "patches": torch.tensor(patches),
+        }
+
+    def training_step(self, batch: Batch, step: int) -> dict[str, Tensor]:
+        """Scalars of one step; chunks run on worker threads."""
+        parameters = list(self.field.parameters())
+        return accumulated_loss(lambda k: self._chunk_loss(batch, k, step), list(range(len(batch["rows"]))), parameters)
+
+    def _chunk_loss(self, batch: Batch, k: int, step: int) -> dict[str, Tensor]:
+        config, row = self.config, int(batch["rows"][k])
+        pixels = batch["pixels"][k]
+        places = torch.stack((pixels % config.size, pixels // config.size), 1) + 0.5
+        pose = self.cameras.pose[self.frames[row]].float()
+        origin, directions = camera_rays(places, pose, self.cameras.intrinsics.float())
+        condition = FrameCondition(self.features[row], self.scores[row], row)
+        out = render_rays(
+            self.field, self.shell, self._warp(row), condition, origin, directions, batch["shift"][k], config
+        )
+        backdrop, alpha = batch["backdrop"][k], batch["alpha"][k]
+        image = out.colour + (1 - out.alpha[:, None]) * backdrop
+        truth = batch["head"][k] + (1 - alpha[:, None]) * backdrop
+        colour = (image - truth).abs().mean()
+        loss = colour + config.alpha_weight * (out.alpha - alpha).abs().mean()
+        loss = loss + config.entropy_weight * opacity_entropy(out.alpha)
+        loss = loss + config.ambient_weight * self._ambient(out.geometry, out.samples.points)
+        scalars = {"colour": colour, "mse": (image - truth).square().mean()}
+        if bool(batch["patches"]):
+            side = min(config.patch_size, config.size)
+            a, b = (x.T.reshape(1, 3, side, side) for x in (image, truth))
+            structure = multi_scale_dissimilarity(a, b)
+            loss = loss + config.patch_weight * (structure + gradient_difference(a, b))
+            scalars["structure"] = structure
+        self.grid.mark_seen(out.samples.points, out.weights, step)
+        return scalars | {"loss": loss, "samples": torch.tensor(out.samples.points.shape[1] / len(pixels))}
+
+    def _ambient(self, geometry: Tensor, points: Tensor) -> Tensor:
+        """Mean gate of the mouth's condition above the nose and of the eyes' below it."""
+        every = max(1, points.shape[1] // AMBIENT_SAMPLES)
+        some, lower = geometry[: points.shape[1] : every].float(), points[1, ::every] < self.head.nose_y
+        if not len(some):
+            return geometry.new_zeros((), dtype=torch.float32)
+        mouth = self.field.mouth.gates(some).abs().mean(1)
+        eyes = self.field.eyes.gates(some).abs().mean(1)
+        return torch.where(lower, eyes, mouth).mean()
+
+    def _warp(self, row: int) -> WarpField | None:
+        if self.head.warper is None:
+            return None
+        if row not in self._fields:
+            self._fields[row] = self.head.warper.field(self.points[row])
+        return self._fields[row]
+
+    def after_step(self, step: int) -> None:
+        """Learning rates, moving average and, every few steps, the occupancy grid."""
+        self.done = step + 1
+        share = self.done / self.config.steps
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["first_lr"] * 0.1 ** min(1.0, share)
+        decay = min(self.config.ema, self.done / (self.done + 9))
+        with torch.no_grad():
+            for mean, value in zip(self.average.parameters(), self.field.parameters(), strict=True):
+                mean.lerp_(value, 1 - decay)
+        if self.done % REFRESH == 0:
+            self._refresh()
+
+    def _refresh(self) -> None:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.done)
+        row = int(torch.multinomial(self.weights, 1, generator=generator))
+        condition = FrameCondition(self.features[row], self.scores[row], row)
+
+        def density(points: Tensor) -> Tensor:
+            blocks = list(points.split(DENSITY_BLOCK, 1))
+            workers = min(len(blocks), worker_count())
+
+            def work(_: int, share: list[Tensor]) -> list[Tensor]:
+                with torch.no_grad():
+                    return [self.field(block, condition)[0][: block.shape[1]] for block in share]
+
+            parts = in_threads(work, blocks, workers)
+            return torch.cat([parts[k % workers][k // workers] for k in range(len(blocks))])
+
+        self.grid.update(density, generator)
+        self.shell = self.current_shell()
+
+    def current_shell(self) -> Shell:
+        """What is worth sampling now: everything dense at first, later only what has been seen lately."""
+        warm = self.config.steps // 12
+        return self.grid.shell(self.config.step_cm, None if self.done < warm else self.done - max(2 * REFRESH, warm))
+
+    def state(self) -> dict[str, Tensor]:
+        """All that training needs to go on, beside the optimizer's state."""
+        state = {f"field.{name}": value for name, value in self.field.state_dict().items()}
+        state |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
+        grid = {"density": self.grid.density, "last_seen": self.grid.last_seen, "allowed": self.grid.allowed}
+        return {
+            name: value.detach().clone()
+            for name, value in (
+                state | grid | {"occupied": self.shell.occupied, "done": torch.tensor(self.done)}
+            ).items()
+        }
+
+    def load_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """Goes on from a state."""
+        for prefix, module in (("field.", self.field), ("average.", self.average)):
+            module.load_state_dict({k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)})
+        self.grid.density = tensors["density"].clone()
+        self.grid.last_seen = tensors["last_seen"].clone()
+        self.grid.allowed = tensors["allowed"].clone()
+        self.done = int(tensors["done"])
+        self.shell = Shell(self.grid.low, self.grid.extent, self.grid.cell, tensors["occupied"].bool().clone())
