@@ -6,7 +6,7 @@ The result is data, handed around; there is no global registry, and a broken plu
 from __future__ import annotations
 
 import os
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
@@ -176,9 +176,7 @@ def _collect(name: str, module: Any) -> tuple[ComponentSpec, ...]:
                 f"{spec.stage} {spec.name!r} is written for version {spec.api} of the stage; "
                 f"this realtalk speaks {ours}: {cure}"
             )
-    twice = defaultdict(int)
-    for spec in specs:
-        twice[spec.stage, spec.name] += 1
+    twice = Counter((spec.stage, spec.name) for spec in specs)
     clash = [f"{stage} {component!r}" for (stage, component), count in twice.items() if count > 1]
     if clash:
         raise ValueError(f"it declares {', '.join(clash)} more than once")

@@ -1,0 +1,158 @@
+"""`realtalk doctor`: what is here, what is not, and what to do about it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import sys
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from realtalk_core import __version__
+from realtalk_core.cli.common import ConfigOption, JsonOption, installed, say, say_json, table
+from realtalk_core.errors import MissingDependencyError, RealTalkError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from realtalk_core.plugins import Plugins
+
+_PACKAGES = (
+    "torch",
+    "numba",
+    "numpy",
+    "av",
+    "mediapipe",
+    "opencv-contrib-python",
+    "librosa",
+    "onnxruntime",
+    "lightning-fabric",
+)
+_OPTIONAL = {
+    "face-alignment": 'FAN tracker: pip install "realtalk[face-alignment]"',
+    "gsplat": "CUDA rasteriser of Gaussian splatting, for machines with a GPU",
+    "tinycudann": "CUDA hash encoding, for machines with a GPU; built from its own repository",
+}
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+
+    @app.command()
+    def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+        """Shows versions, devices, the fast path each component takes, model files, and plugins that failed."""
+        plugins = installed()
+        components = _components(plugins)
+        facts: dict[str, Any] = {
+            "versions": _versions(),
+            "optional": {name: _version(name) for name in _OPTIONAL},
+            "devices": _devices(),
+            "models": _models(),
+            "components": components,
+            "failures": [{"name": f.name, "kind": f.kind, "reason": f.reason} for f in plugins.failures],
+            "configuration": _configuration(plugins, config),
+        }
+        broken = [f for f in plugins.failures if f.kind != "disabled"]
+        loadable = all(row["works"] for row in components)
+        facts["healthy"] = facts["configuration"] == "valid" and loadable and not broken
+        if as_json:
+            say_json(facts)
+        else:
+            _show(facts)
+        if not facts["healthy"]:
+            raise typer.Exit(2)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _versions() -> dict[str, str | None]:
+    return {
+        "realtalk": __version__,
+        "python": platform.python_version(),
+        **{name: _version(name) for name in _PACKAGES},
+    }
+
+
+def _devices() -> dict[str, Any]:
+    import torch
+
+    cuda = (
+        [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    )
+    return {
+        "cpu": f"{os.cpu_count()} cores; torch: {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}",
+        "cuda": cuda or None,
+    }
+
+
+def _models() -> list[dict[str, str]]:
+    from realtalk_core.models import MODELS, find_model
+
+    rows = []
+    for name, model in MODELS.items():
+        try:
+            found = find_model(name)
+            state = str(found) if found else "not here; fetched when first needed"
+        except RealTalkError as error:
+            state = " ".join(str(error).split())
+        rows.append({"name": name, "what": model.what, "state": state})
+    return rows
+
+
+def _components(plugins: Plugins) -> list[dict[str, Any]]:
+    """Loads every component, so that what would fail later fails here; asks those that know for their fast path."""
+    from realtalk_core.build import load_class
+
+    rows = []
+    for spec in plugins.specs:
+        try:
+            cls = load_class(spec)
+            ask = getattr(cls, "fast_path", None)
+            state, works = str(ask(spec.config())) if callable(ask) else "plain torch or numpy", True
+        except RealTalkError as error:
+            state, works = " ".join(str(error).split()), isinstance(error, MissingDependencyError)
+        rows.append({"stage": spec.stage, "name": spec.name, "fast_path": state, "works": works})
+    return rows
+
+
+def _configuration(plugins: Plugins, file: Path | None) -> str:
+    from realtalk_core.config import load_config
+    from realtalk_core.errors import UserError
+
+    try:
+        load_config(file, plugins=plugins)
+    except UserError as error:
+        return str(error)
+    return "valid"
+
+
+def _show(facts: dict[str, Any]) -> None:
+    say("versions")
+    table([(name, version or "not installed") for name, version in facts["versions"].items()], "  ")
+    say("optional packages")
+    table(
+        [(name, version or f"not installed ({_OPTIONAL[name]})") for name, version in facts["optional"].items()], "  "
+    )
+    say("devices")
+    cuda = facts["devices"]["cuda"]
+    table(
+        [("cpu", facts["devices"]["cpu"]), ("cuda", ", ".join(cuda) if cuda else "none; everything runs on the CPU")],
+        "  ",
+    )
+    say("model files")
+    table([(row["name"], row["what"], row["state"]) for row in facts["models"]], "  ")
+    say("components and the path each takes")
+    table([(row["stage"], row["name"], row["fast_path"]) for row in facts["components"]], "  ")
+    if facts["failures"]:
+        say("plugins left out")
+        table([(row["name"], row["kind"], row["reason"]) for row in facts["failures"]], "  ")
+    say(f"configuration: {facts['configuration']}")
+    say("all is well" if facts["healthy"] else "something above needs mending")
+    sys.stdout.flush()

@@ -1,0 +1,127 @@
+"""`realtalk inspect`: what a file or folder of RealTalk's is, without loading a tensor."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from realtalk_core.cli.common import JsonOption, say, say_json
+from realtalk_core.errors import UserError
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+
+    @app.command()
+    def inspect(
+        path: Annotated[Path, typer.Argument(help="A capture, an avatar, a checkpoint or a video.")],
+        as_json: JsonOption = False,
+    ) -> None:
+        """Says what a capture, avatar, checkpoint or video is and what it holds."""
+        facts = describe(path)
+        if as_json:
+            say_json(facts)
+        else:
+            _show(facts)
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """The facts of a file or folder, as plain data; `kind` says which.
+
+    Raises:
+        UserError: if it is nothing RealTalk knows.
+    """
+    if not path.exists():
+        raise UserError(f"{path} does not exist", "Check the path.")
+    if path.is_dir():
+        for name, kind in (("capture.yaml", "capture"), ("avatar.yaml", "avatar")):
+            if (path / name).is_file():
+                return {
+                    "kind": kind,
+                    "path": str(path),
+                    "megabytes": _megabytes(path),
+                    **_yaml(path / name),
+                    **_inside(path, kind),
+                }
+        raise UserError(
+            f"{path} is neither a capture nor an avatar", "A capture has a capture.yaml, an avatar an avatar.yaml."
+        )
+    if path.suffix == ".safetensors":
+        from realtalk_core.checkpoint import read_header, tensor_table
+
+        tensors = {name: f"{kind} {list(shape)}" for name, (kind, shape) in tensor_table(path).items()}
+        return {
+            "kind": "checkpoint",
+            "path": str(path),
+            "megabytes": _megabytes(path),
+            **asdict(read_header(path)),
+            "tensors": tensors,
+        }
+    return _video(path)
+
+
+def _yaml(file: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        data = yaml.safe_load(file.read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} is damaged: {error}", "Make it again, or copy it again from where it came.") from error
+    if not isinstance(data, dict):
+        raise UserError(
+            f"{file} is damaged: it holds no mapping", "Make it again, or copy it again from where it came."
+        )
+    return data
+
+
+def _inside(path: Path, kind: str) -> dict[str, Any]:
+    if kind == "capture":
+        return {}
+    from realtalk_core.checkpoint import read_header
+
+    parts = {}
+    for file in sorted(path.glob("*.safetensors")):
+        header = read_header(file)
+        parts[file.name] = {
+            "stage": header.stage, "component": header.component, "plugin": header.plugin, "version": header.version,
+            "created": header.created, "megabytes": _megabytes(file), "metrics": header.metrics,
+        }  # fmt: skip
+    return {"checkpoints": parts}
+
+
+def _megabytes(path: Path) -> float:
+    files = [path] if path.is_file() else [f for f in path.rglob("*") if f.is_file()]
+    return round(sum(f.stat().st_size for f in files) / 1e6, 2)
+
+
+def _video(path: Path) -> dict[str, Any]:
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            streams = [f"{s.type} {s.codec_context.name}" for s in container.streams if s.codec_context]
+            seconds = container.duration / 1e6 if container.duration else None
+            return {
+                "kind": "media", "path": str(path), "megabytes": _megabytes(path), "format": container.format.name,
+                "seconds": seconds, "streams": streams, "metadata": dict(container.metadata),
+            }  # fmt: skip
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path} is no capture, avatar, checkpoint or playable video: {error}", "Name one of these."
+        ) from error
+
+
+def _show(facts: dict[str, Any], indent: str = "") -> None:
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            say(f"{indent}{key}:")
+            _show(value, indent + "  ")
+        elif isinstance(value, list) and value and not isinstance(value[0], int | float):
+            say(f"{indent}{key}:")
+            for item in value:
+                say(f"{indent}  - {item}")
+        elif not (isinstance(value, str) and not value):
+            say(f"{indent}{key}: {value}")
