@@ -17,9 +17,9 @@ def register(app: typer.Typer) -> None:
         plugin: Annotated[str, typer.Argument(help="A plugin or component, such as triplane_nerf.")],
         as_json: JsonOption = False,
     ) -> None:
-        """Runs the conformance kit on a plugin and lists what came of every check (docs/conformance.md has the rules)."""
+        """Runs the conformance kit on a plugin and lists what came of every check."""
         from realtalk_core.testing import run_conformance
-        from realtalk_core.testing.conformance import Outcome
+        from realtalk_core.testing.kit import Outcome
 
         report = run_conformance(plugin, installed())
         if as_json:

@@ -83,11 +83,13 @@ def _versions() -> dict[str, str | None]:
 def _devices() -> dict[str, Any]:
     import torch
 
+    capability = torch.backends.cpu.get_cpu_capability()
+
     cuda = (
         [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
     )
     return {
-        "cpu": f"{os.cpu_count()} cores; torch: {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}",
+        "cpu": f"{os.cpu_count()} cores; torch: {torch.get_num_threads()} threads, {capability}",
         "cuda": cuda or None,
     }
 

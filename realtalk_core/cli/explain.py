@@ -59,7 +59,8 @@ def _facts(spec: ComponentSpec) -> dict[str, Any]:
     defaults = spec.config()
     return {
         "stage": spec.stage, "name": spec.name, "plugin": spec.plugin, "summary": spec.summary, "api": spec.api,
-        "version": spec.version, "needs": sorted(spec.tokens_needed(defaults)), "gives": sorted(spec.tokens_given(defaults)),
+        "version": spec.version,
+        "needs": sorted(spec.tokens_needed(defaults)), "gives": sorted(spec.tokens_given(defaults)),
         "requires": list(spec.requires), "extra": spec.extra, "parameters": spec.config.model_json_schema(),
     }  # fmt: skip
 
