@@ -1,0 +1,127 @@
+"""Smoothing of the solved poses: as much as the pictures do not mind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solveh_banded
+from scipy.spatial.transform import Rotation
+
+from realtalk_core.capturing.solve import Rigid, Solution, reprojection
+
+Array = NDArray[np.float64]
+
+BUDGET = 0.045
+"""How much the robust reprojection error may grow, in pixels of a 512-pixel crop."""
+LEVER_CM = 8.0
+"""Distance from the head's centre at which turning and moving count alike."""
+
+
+@dataclass(frozen=True)
+class Smoothed:
+    """Smoothed poses and what they cost.
+
+    Attributes:
+        head: Poses of all frames.
+        strength: Weight of the squared second differences.
+        error: Reprojection rms before and after, px, over valid frames (points beyond 4 sigma left out).
+        median: Median reprojection error after, px.
+    """
+
+    head: Rigid
+    strength: float
+    error: tuple[float, float]
+    median: float
+
+
+def smooth(
+    solution: Solution, image: Array, valid: NDArray[np.bool_], cuts: tuple[int, ...], budget: float
+) -> Smoothed:
+    """Least-squares smoothing of the second differences of pose, each frame weighted by its own information.
+
+    The weight is the largest whose cost stays within `budget` pixels. Frames without a face follow their neighbours.
+    Cuts are not smoothed over.
+    """
+    middle = solution.shape.mean(0)
+    base = Rotation.from_matrix(solution.head.rotation[valid]).mean()
+    turn = (Rotation.from_matrix(solution.head.rotation) * base.inv()).as_rotvec()
+    place = np.einsum("tij,j->ti", solution.head.rotation, middle) + solution.head.translation
+    track = fill(np.concatenate([turn, place], axis=1), valid)
+    weight = solution.information.copy()
+    weight[~valid] = 1e-4 * np.median(solution.information[valid], axis=0)
+
+    def poses(track: Array) -> Rigid:
+        rotation = (Rotation.from_rotvec(track[:, :3]) * base).as_matrix()
+        return Rigid(rotation, track[:, 3:] - np.einsum("tij,j->ti", rotation, middle))
+
+    def error(head: Rigid) -> tuple[float, float]:
+        part = Rigid(head.rotation[valid], head.translation[valid])
+        pixels = reprojection(image[valid], part, solution.shape, solution.focal, solution.centre)
+        kept = pixels[pixels < 4 * np.broadcast_to(solution.sigma, pixels.shape)]
+        return float(np.sqrt((kept**2).mean())), float(np.median(pixels))
+
+    before, median = error(poses(track))
+    best = Smoothed(poses(track), 0.0, (before, before), median)
+    if int(valid.sum()) < 5:
+        return best
+    unit = float(np.median(np.trace(solution.information[valid][:, 3:, 3:], axis1=1, axis2=2))) / 3
+    low, high = -2.0, 7.0  # decades of strength relative to the pictures' own information
+    for _ in range(9):
+        middle_power = 0.5 * (low + high)
+        strength = unit * 10**middle_power
+        head = poses(_least_squares(track, weight, strength, cuts))
+        after, median = error(head)
+        if after - before <= budget:
+            low, best = middle_power, Smoothed(head, strength, (before, after), median)
+        else:
+            high = middle_power
+    return best
+
+
+def fill(track: Array, valid: NDArray[np.bool_]) -> Array:
+    """Rows that are not valid by linear interpolation between their neighbours; held at the ends."""
+    at = np.flatnonzero(valid)
+    flat = track.reshape(len(track), -1)
+    filled = np.stack([np.interp(np.arange(len(flat)), at, flat[at, k]) for k in range(flat.shape[1])], axis=1)
+    filled[at] = flat[at]
+    return np.asarray(filled.reshape(track.shape))
+
+
+def _least_squares(track: Array, weight: Array, strength: float, cuts: tuple[int, ...]) -> Array:
+    """Minimises the information-weighted distance to `track` plus `strength` times its squared second differences."""
+    frames = len(track)
+    scale = strength * np.array([LEVER_CM**2] * 3 + [1.0] * 3)
+    inner = np.ones(max(0, frames - 2))  # second difference k is over frames k, k + 1, k + 2
+    for cut in cuts:
+        inner[max(0, cut - 2) : cut] = 0.0
+    smoothness = np.zeros((3, frames))  # diagonals 0, 1, 2 of the sum of d d^T, d = (1, -2, 1)
+    smoothness[0, : frames - 2] += inner
+    smoothness[0, 1 : frames - 1] += 4 * inner
+    smoothness[0, 2:] += inner
+    smoothness[1, : frames - 2] += -2 * inner
+    smoothness[1, 1 : frames - 1] += -2 * inner
+    smoothness[2, : frames - 2] += inner
+    banded = np.zeros((13, 6 * frames))  # lower form: row d holds the d-th diagonal below the main one
+    for i in range(6):
+        for j in range(i + 1):
+            banded[i - j, j::6] += weight[:, i, j]
+        for d in range(3):
+            banded[6 * d, i::6] += scale[i] * smoothness[d]
+    right = np.einsum("tij,tj->ti", weight, track).reshape(-1)
+    return np.asarray(solveh_banded(banded, right, lower=True).reshape(frames, 6))
+
+
+def jitter(head: Rigid, valid: NDArray[np.bool_], cuts: tuple[int, ...]) -> tuple[float, float]:
+    """Rms third difference of pose over frames seen in a row: degrees, and centimetres of the head's origin."""
+    base = Rotation.from_matrix(head.rotation[0]).inv()
+    turn = np.degrees((Rotation.from_matrix(head.rotation) * base).as_rotvec())
+    count = max(0, len(valid) - 3)
+    whole = np.array([bool(valid[k : k + 4].all()) for k in range(count)], bool)
+    for cut in cuts:
+        whole[max(0, cut - 3) : cut] = False
+    if not whole.any():
+        return 0.0, 0.0
+    values = [np.diff(x, n=3, axis=0)[whole] for x in (turn, head.translation)]
+    return tuple(float(np.sqrt((v**2).sum(1).mean())) for v in values)  # type: ignore[return-value]
