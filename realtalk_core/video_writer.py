@@ -62,7 +62,7 @@ def open_video(
     if width % 2 or height % 2:
         raise ValueError(f"open_video: width and height must be even, got {width}x{height}")
     rate = Fraction(fps).limit_denominator(1001)
-    options = {"crf": str(crf), "preset": preset, "g": str(keyframe_every)}
+    options = {"crf": str(crf), "preset": preset, "g": str(keyframe_every), "sc_threshold": "0"}
     with (
         atomic_file(check_output(path)) as partial,
         av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"}) as container,

@@ -1,0 +1,187 @@
+"""Speech to frames, window by window: encode, generate, deform, finish, render, composite.
+
+Memory does not depend on the length of the sound, and no frame depends on how the sound was cut
+(`realtalk_core.windows`).
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from realtalk_core.emotion import EmotionPlan, parse_emotion
+from realtalk_core.errors import ShapeError
+from realtalk_core.scene import Scene
+from realtalk_core.stages import AudioEncoder, EmotionDeformer, LandmarkGenerator, Renderer
+from realtalk_core.types import (
+    AudioClip,
+    Blendshapes,
+    CameraTrack,
+    Drive,
+    EmotionTrack,
+    FrameBatch,
+    LandmarkTrack,
+)
+from realtalk_core.windows import Window, context_frames, windows
+
+CHUNK_SECONDS = 4.0
+
+
+class Finisher(Protocol):
+    """What comes between the emotion stage and the renderer; `realtalk_core.motion.Motion` is one."""
+
+    def cameras(self, start: int, count: int) -> CameraTrack:
+        """The camera of each frame."""
+        ...
+
+    def finish(self, neutral: LandmarkTrack, emotional: LandmarkTrack, start: int) -> LandmarkTrack:
+        """Landmarks as they will be rendered."""
+        ...
+
+    def blendshapes(self, landmarks: LandmarkTrack, start: int) -> Blendshapes:
+        """Scores that agree with finished landmarks."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Everything a renderer needs for one window, and which of its frames to keep.
+
+    Attributes:
+        drive: What moves the face.
+        cameras: One per frame.
+        start: Number of the first frame within the clip.
+        first: First frame to keep, counted from `start`.
+        last: One past the last frame to keep, counted from `start`.
+    """
+
+    drive: Drive
+    cameras: CameraTrack
+    start: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A chain of components, ready to speak.
+
+    Any object with the stage's method will do. A component may state how far to each side a frame of it looks
+    (`context_frames` or `context_seconds`) and that its windows must start at multiples of `stride`; `generate` and
+    `deform` are given the window's first frame number if they take `start`.
+
+    Attributes:
+        audio: Sound to features.
+        landmarks: Features to landmarks of neutral speech.
+        emotion: Adds the emotion.
+        renderer: Landmarks to pictures.
+        motion: Poses, eyes, and what keeps landmarks within the person's own.
+        scene: What stands around the head; None leaves the rendered head on white.
+        fps: Frames per second.
+    """
+
+    audio: AudioEncoder
+    landmarks: LandmarkGenerator
+    emotion: EmotionDeformer
+    renderer: Renderer
+    motion: Finisher
+    scene: Scene | None = None
+    fps: float = 25.0
+
+    def frames(
+        self,
+        sound: AudioClip | Iterable[AudioClip],
+        emotion: EmotionPlan | str = "neutral",
+        *,
+        size: int | None = None,
+        chunk_seconds: float = CHUNK_SECONDS,
+    ) -> Iterator[Tensor]:
+        """Finished pictures, batch by batch.
+
+        Args:
+            sound: A clip, or consecutive chunks of one (`realtalk_core.audio.stream_audio`).
+            emotion: A plan, or what `--emotion` takes.
+            size: Side of the rendered pictures; the renderer's own `render_size` or the cameras' if None.
+            chunk_seconds: How much to hold at a time.
+
+        Yields:
+            `T H W 3` RGB uint8, in order and without a gap; `clip.frames(fps)` in all.
+        """
+        for cut in self.cuts(sound, emotion, chunk_seconds=chunk_seconds):
+            yield from self._pictures(cut, size)
+
+    @torch.no_grad()
+    def cuts(
+        self,
+        sound: AudioClip | Iterable[AudioClip],
+        emotion: EmotionPlan | str = "neutral",
+        *,
+        chunk_seconds: float = CHUNK_SECONDS,
+    ) -> Iterator[Cut]:
+        """Everything up to the renderer, window by window: for looking at motion without rendering it."""
+        plan = parse_emotion(emotion) if isinstance(emotion, str) else emotion
+        stages = (self.audio, self.landmarks, self.emotion, self.motion)
+        reach = context_frames(self.renderer, self.fps)
+        context = sum(context_frames(part, self.fps) for part in stages) + reach
+        for window in windows(
+            [sound] if isinstance(sound, AudioClip) else sound,
+            self.fps,
+            chunk=max(1, round(chunk_seconds * self.fps)),
+            context=context,
+            stride=math.lcm(*(int(getattr(part, "stride", 1)) for part in (*stages, self.renderer))),
+        ):
+            yield self._cut(window, plan, reach)
+
+    def _cut(self, window: Window, plan: EmotionPlan, reach: int) -> Cut:
+        start, count = window.start, window.count
+        features = self.audio.encode(window.clip, self.fps)
+        if len(features) != count:
+            raise ShapeError(
+                f"{type(self.audio).__name__}.encode: expected {count} rows for {window.clip.seconds:.3f} s at "
+                f"{self.fps:g} fps, got {len(features)}"
+            )
+        neutral: LandmarkTrack = _numbered(self.landmarks.generate, features, start=start)
+        track: EmotionTrack = plan.track(count, self.fps, start)
+        emotional: LandmarkTrack = _numbered(self.emotion.deform, neutral, track, start=start)
+        finished = self.motion.finish(neutral, emotional, start)
+        # Only what is kept, and what the renderer looks at beside it, need be rendered.
+        low, high = max(0, window.first - reach), min(count, window.last + reach)
+        drive = Drive(finished, features, track, self.motion.blendshapes(finished, start))[low:high]
+        cameras = self.motion.cameras(start + low, high - low)
+        return Cut(drive, cameras, start + low, window.first - low, window.last - low)
+
+    @torch.no_grad()
+    def _pictures(self, cut: Cut, size: int | None) -> Iterator[Tensor]:
+        side = size or getattr(self.renderer, "render_size", None)
+        cameras = cut.cameras.resized(side, side) if side else cut.cameras
+        expected = 0
+        for batch in self.renderer.render(cut.drive, cameras):
+            if batch.start != expected:
+                raise ShapeError(f"{type(self.renderer).__name__}.render: expected frame {expected}, got {batch.start}")
+            expected += len(batch)
+            low, high = max(cut.first - batch.start, 0), min(cut.last - batch.start, len(batch))
+            if low >= high:
+                continue
+            alpha = None if batch.alpha is None else batch.alpha[low:high]
+            kept = FrameBatch(batch.rgb[low:high], alpha, batch.start + low)
+            span = slice(kept.start, kept.start + len(kept))
+            if self.scene is None:
+                white = torch.ones_like(kept.rgb)
+                yield (kept.over(white).clamp(0, 1) * 255).round().to(torch.uint8)
+            else:
+                yield self.scene.compose(kept, cut.start + kept.start, cut.drive.landmarks[span], cameras[span])
+        if expected != len(cut.drive):
+            raise ShapeError(f"{type(self.renderer).__name__}.render: expected {len(cut.drive)} frames, got {expected}")
+
+
+def _numbered(method: Callable[..., Any], *arguments: Any, start: int) -> Any:
+    """Calls a stage's method, with `start` if it takes it."""
+    if "start" in inspect.signature(method).parameters:
+        return method(*arguments, start=start)
+    return method(*arguments)

@@ -1,0 +1,140 @@
+"""What stands around the rendered head in each frame: the filmed body, the background, the region that is replaced."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from realtalk_core.compositing import Array, Backdrop, composite, face_region
+from realtalk_core.evaluation import project
+from realtalk_core.footage import Footage, Picture
+from realtalk_core.motion import Motion
+from realtalk_core.types import CameraTrack, FrameBatch, LandmarkTrack
+
+
+class Scene:
+    """Puts rendered heads over a person's footage.
+
+    Args:
+        footage: The person's own pictures.
+        motion: Says which of them each frame of the clip replays.
+        size: Side of the finished pictures in pixels.
+        background: `original` (as filmed), `plate` (the background without anything moving), or a picture `H W 3`.
+        moved: True if the heads' poses are not the footage's own: the filmed body is then carried along in the picture
+            plane, and the whole head is replaced instead of the face alone.
+    """
+
+    def __init__(
+        self, footage: Footage, motion: Motion, size: int, background: str | Picture = "original", moved: bool = False
+    ) -> None:
+        self.footage, self.motion, self.size, self.moved = footage, motion, size, moved
+        given = isinstance(background, np.ndarray)
+        picture = covering(background, size) if given else _fit(footage.plate(), size)
+        filmed = not given and background == "original" and not moved
+        self._backdrop = Backdrop(_unit(picture), replaced=not filmed)
+        self._layers = lru_cache(maxsize=2)(self._read)
+
+    def compose(
+        self, batch: FrameBatch, number: int, landmarks: LandmarkTrack, cameras: CameraTrack
+    ) -> Float[Tensor, "T S S 3"]:
+        """Finished pictures.
+
+        Args:
+            batch: Rendered heads, of any size.
+            number: Number of the batch's first frame within the clip.
+            landmarks: What was rendered.
+            cameras: Of which poses, at any size.
+
+        Returns:
+            uint8 pictures.
+        """
+        if batch.alpha is None:
+            return _bytes(_resized(batch.rgb, self.size))
+        count = len(batch)
+        replayed = self.motion.frames(number, count)
+        person = self.motion.person
+        filmed_cameras = self.motion.cameras(number, count).resized(self.size, self.size)
+        filmed = LandmarkTrack(person.landmarks[replayed], person.scheme, landmarks.fps)
+        drawn_at = project(landmarks, cameras.resized(self.size, self.size)).numpy()
+        filmed_at = project(filmed, filmed_cameras).numpy()
+        rgb, alpha = _resized(batch.rgb, self.size).numpy(), _resized(batch.alpha, self.size).numpy()
+        done = []
+        for k in range(count):
+            frame, person_matte, head = self._layers(int(replayed[k]))
+            if self.moved:
+                shift = self._carried(filmed_cameras[k : k + 1], cameras[k : k + 1])
+                frame, person_matte, head = (_warped(x, shift, self.size) for x in (frame, person_matte, head))
+                face = _whole_head(head, alpha[k], self.size)
+            else:
+                face = face_region(drawn_at[k], filmed_at[k], self.size)
+            picture = composite(rgb[k], alpha[k], frame, person_matte, head, face, self._backdrop)
+            done.append(torch.from_numpy(picture))
+        return _bytes(torch.stack(done))
+
+    def _read(self, index: int) -> tuple[Array, Array, Array]:
+        matte = _unit(_fit(self.footage.matte(index), self.size))
+        return _unit(_fit(self.footage.frame(index), self.size)), matte[..., :1], matte[..., 1:]
+
+    def _carried(self, filmed: CameraTrack, drawn: CameraTrack) -> NDArray[np.float64]:
+        """Similarity `2 3` of the picture plane that brings the filmed head's place to the drawn head's."""
+        person = self.motion.person
+        neutral = LandmarkTrack(person.neutral[None], person.scheme, person.fps)
+        here, there = (project(neutral, c.resized(self.size, self.size))[0].numpy() for c in (filmed, drawn))
+        found, _ = cv2.estimateAffinePartial2D(here, there, method=cv2.LMEDS)
+        return np.asarray(found if found is not None else np.eye(3)[:2], np.float64)
+
+
+def covering(picture: Picture, size: int) -> Picture:
+    """The middle square of a picture, scaled to `size`."""
+    height, width = picture.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return _fit(np.ascontiguousarray(picture[top : top + side, left : left + side]), size)
+
+
+def _whole_head(filmed: Array, drawn: Array, size: int) -> Array:
+    both = np.maximum(filmed, drawn)[..., 0]
+    radius = max(2, round(size * 0.02))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    soft = cv2.GaussianBlur(cv2.dilate(both, kernel), (0, 0), radius / 2)
+    return np.asarray(soft, np.float32)[..., None]
+
+
+def _warped(layer: Array, transform: NDArray[np.float64], size: int) -> Array:
+    out = cv2.warpAffine(layer, transform, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(out, np.float32).reshape(size, size, -1)
+
+
+def _fit(picture: Picture, size: int) -> Picture:
+    if picture.shape[0] == size:
+        return picture
+    how = cv2.INTER_AREA if size < picture.shape[0] else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(picture, (size, size), interpolation=how), np.uint8)
+
+
+def _resized(pictures: Float[Tensor, "T H W C"], size: int) -> Float[Tensor, "T S S C"]:
+    if pictures.shape[1:3] == (size, size):
+        return pictures
+    shrinking = size < pictures.shape[1]
+    out = torch.nn.functional.interpolate(
+        pictures.movedim(-1, 1),
+        (size, size),
+        mode="area" if shrinking else "bicubic",
+        align_corners=None if shrinking else False,
+    )
+    return out.movedim(1, -1).clamp(0, 1)
+
+
+def _unit(picture: NDArray[Any]) -> Array:
+    return np.asarray(picture, np.float32) / 255.0
+
+
+def _bytes(pictures: Float[Tensor, "T H W 3"]) -> Tensor:
+    return (pictures.clamp(0, 1) * 255).round().to(torch.uint8)

@@ -1,0 +1,189 @@
+"""The pipeline with small doubles that look around themselves, and with a person's footage."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import avg_pool1d, conv1d
+
+from realtalk_core.config.motion import MotionConfig
+from realtalk_core.emotion import LABELS
+from realtalk_core.errors import ShapeError
+from realtalk_core.footage import CaptureFootage
+from realtalk_core.motion import Motion
+from realtalk_core.person import Person
+from realtalk_core.pipeline import Pipeline
+from realtalk_core.scene import Scene
+from realtalk_core.testing.synthetic import make_capture, synthetic_clip
+from realtalk_core.types import AudioFeatures, FrameBatch, LandmarkTrack
+
+HAPPY = LABELS.index("happy")
+
+
+class Loudness:
+    """Hears 80 ms to each side."""
+
+    context_seconds = 0.08
+
+    def encode(self, clip, fps):
+        rows, hop = clip.frames(fps), round(clip.sample_rate / fps)
+        power = torch.nn.functional.pad(clip.samples, (0, max(0, rows * hop - clip.samples.numel()))).square()
+        level = power[: rows * hop].reshape(rows, hop).mean(1)
+        wide = conv1d(torch.nn.functional.pad(level, (2, 2))[None, None], torch.ones(1, 1, 5))[0, 0]
+        return AudioFeatures(torch.stack([level, wide], 1), fps)
+
+
+class Mouth:
+    """Opens the mouth with the sound, in steps of four frames, and trembles with noise of absolute frame numbers."""
+
+    context_frames = 4
+    stride = 4
+
+    def __init__(self, neutral):
+        self.neutral = neutral
+
+    def generate(self, audio, start=0):
+        assert start % 4 == 0
+        level = audio.values[:, 1]
+        blocks = avg_pool1d(level[None, None], 4, ceil_mode=True)[0, 0].repeat_interleave(4)[: len(audio)]
+        noise = torch.tensor([np.random.default_rng(start + k).normal() for k in range(len(audio))]).float()
+        points = self.neutral.repeat(len(audio), 1, 1)
+        points[:, 14, 1] -= 20 * blocks + 0.01 * noise
+        return LandmarkTrack(points, "mediapipe478", audio.fps)
+
+
+class Smile:
+    def deform(self, landmarks, emotion):
+        points = landmarks.points.clone()
+        points[:, [61, 291], 1] += emotion.weights[:, HAPPY, None]
+        return LandmarkTrack(points, landmarks.scheme, landmarks.fps)
+
+
+class Painter:
+    """Covers a square whose colour depends on the landmarks of the frame before, this one and the next."""
+
+    context_frames = 1
+
+    def __init__(self, batch=3, side=16):
+        self.batch, self.side, self.rendered = batch, side, 0
+
+    def render(self, drive, cameras):
+        seen = drive.landmarks.points[:, 14, 1] + drive.landmarks.points[:, 61, 1]
+        mean = conv1d(torch.nn.functional.pad(seen[None, None], (1, 1), mode="replicate"), torch.ones(1, 1, 3) / 3)
+        value = torch.sigmoid(mean[0, 0] / 4)
+        for start in range(0, len(drive), self.batch):
+            part = value[start : start + self.batch]
+            self.rendered += len(part)
+            size = (len(part), cameras.height, cameras.width)
+            alpha = torch.zeros(*size, 1)
+            alpha[:, cameras.height // 4 : cameras.height // 2, cameras.width // 4 : cameras.width // 2] = 1
+            yield FrameBatch(part[:, None, None, None].expand(*size, 3).contiguous(), alpha, start)
+
+
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory):
+    return make_capture(tmp_path_factory.mktemp("capture") / "c", seconds=2.0, size=64)
+
+
+@pytest.fixture
+def make(capture):
+    person = Person.from_capture(capture, capture.training_frames())
+    motion = Motion(person, MotionConfig())
+
+    def build(**parts):
+        return Pipeline(
+            **{
+                "audio": Loudness(),
+                "landmarks": Mouth(person.neutral),
+                "emotion": Smile(),
+                "renderer": Painter(),
+                "motion": motion,
+                **parts,
+            }
+        )
+
+    return build
+
+
+def run(pipeline, sound, emotion="neutral@0 happy@1.5", **rest):
+    return torch.cat(list(pipeline.frames(sound, emotion, **rest)))
+
+
+@pytest.mark.parametrize("chunk_seconds", [0.08, 0.5, 1.7])
+@pytest.mark.parametrize("seconds", [0.01, 2.0, 3.31])
+def test_no_frame_depends_on_how_the_sound_was_cut(make, chunk_seconds, seconds):
+    clip = synthetic_clip(max(seconds, 0.01))
+    whole = run(make(), clip, chunk_seconds=1e3)
+    cut = run(make(renderer=Painter(batch=5)), clip, chunk_seconds=chunk_seconds)
+    assert whole.shape == (clip.frames(25), 64, 64, 3)
+    assert whole.dtype == torch.uint8
+    assert torch.equal(whole, cut)
+
+
+def test_the_emotion_reaches_the_picture_when_it_is_due(make):
+    clip = synthetic_clip(3.0)
+    plain, happy = run(make(), clip, "neutral"), run(make(), clip)
+    assert torch.equal(plain[:30], happy[:30])
+    assert not torch.equal(plain[45:], happy[45:])
+
+
+def test_any_length_in_constant_memory(make):
+    """An hour's sound is never asked for beyond what the frames taken need."""
+    asked = []
+
+    def hour():
+        for k in range(3600):
+            asked.append(k)
+            yield synthetic_clip(1.0, seed=k % 3)
+
+    renderer = Painter()
+    first = list(itertools.islice(make(renderer=renderer).frames(hour(), chunk_seconds=2.0), 40))
+    assert sum(len(batch) for batch in first) > 100
+    assert len(asked) < 15
+
+
+def test_each_frame_is_rendered_about_once(make):
+    renderer = Painter()
+    frames = run(make(renderer=renderer), synthetic_clip(8.0), chunk_seconds=2.0)
+    assert len(frames) == 200
+    assert renderer.rendered <= 200 + 2 * 4  # one beside each of four joints, on both sides
+
+
+def test_the_size_is_the_callers_or_the_renderers(make):
+    clip = synthetic_clip(0.2)
+    assert run(make(), clip, size=48).shape[1:3] == (48, 48)
+    renderer = Painter()
+    renderer.render_size = 32
+    assert run(make(renderer=renderer), clip).shape[1:3] == (32, 32)
+
+
+def test_a_scene_puts_the_head_over_the_footage(make, capture):
+    pipeline = make()
+    size = 96
+    scene = Scene(CaptureFootage(capture), pipeline.motion, size)
+    frames = run(make(scene=scene), synthetic_clip(3.0), chunk_seconds=1.0)
+    assert frames.shape == (75, size, size, 3)
+    corner = capture.frame(10, None)[:6, :6].mean((0, 1))
+    assert np.abs(frames[10, :8, :8].float().mean((0, 1)).numpy() - corner).max() < 12
+    whole = run(make(scene=scene), synthetic_clip(3.0), chunk_seconds=1e3)
+    assert torch.equal(frames, whole)
+
+
+@pytest.mark.parametrize(
+    ("part", "method", "message"),
+    [
+        ("audio", "encode", "Broken.encode: expected 25 rows"),
+        ("renderer", "render", "Broken.render: expected 2. frames"),
+    ],
+)
+def test_a_part_that_breaks_its_contract_is_named(make, part, method, message):
+    class Broken:
+        def encode(self, clip, fps):
+            return AudioFeatures(torch.zeros(3, 2), fps)
+
+        def render(self, drive, cameras):
+            yield FrameBatch(torch.zeros(2, 8, 8, 3), None, 0)
+
+    with pytest.raises(ShapeError, match=message):
+        run(make(**{part: Broken()}), synthetic_clip(1.0))
