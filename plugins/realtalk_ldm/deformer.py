@@ -1,0 +1,190 @@
+"""The `ldm` emotion deformer: learns a person's emotional displacements, adds them to landmarks of neutral speech."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from realtalk_core.emotion import LABELS, NEUTRAL
+from realtalk_core.errors import UserError
+from realtalk_core.expression import inner_lip_pairs
+from realtalk_core.landmarks import IBUG68_FROM_MEDIAPIPE478
+from realtalk_core.types import EmotionTrack, LandmarkTrack
+from realtalk_ldm.network import DeformationNetwork
+from realtalk_ldm.prior import Prior, label_indices, protect
+
+if TYPE_CHECKING:
+    from realtalk_core.training.data import TrainingData
+    from realtalk_ldm import LdmConfig
+
+EXAMPLES = 512
+"""Faces whose emotional displacements the components are taken from."""
+CONTACT_WEIGHT = 0.5
+
+
+class LdmDeformer:
+    """Landmarks of neutral speech to emotional ones: `l + δ · Σ wₑ Δₑ(l)`, neutral left out.
+
+    Each frame is deformed by itself, so chunks need no context.
+
+    Attributes:
+        total_steps: Training steps.
+        gradient_clip: Largest norm of the gradient.
+    """
+
+    gradient_clip = 1.0
+
+    def __init__(self, config: LdmConfig, tensors: Mapping[str, Tensor]) -> None:
+        self.config, self.total_steps = config, config.steps
+        self.mean, self.std = tensors["faces.mean"], tensors["faces.std"]
+        self.components, self.centre = tensors["components"], tensors["centre"]
+        self.above_mouth, self.scale = tensors["above_mouth"], float(tensors["scale"])
+        self.net = DeformationNetwork(config, self.components.shape[0])
+        weights = {k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")}
+        if weights:
+            self.net.load_state_dict(weights)
+        self.net.eval()
+
+    @classmethod
+    def from_state(cls, config: LdmConfig, tensors: Mapping[str, Tensor]) -> Self:
+        """A trained deformer."""
+        return cls(config, tensors)
+
+    def state(self) -> dict[str, Tensor]:
+        """Weights, components of displacement, the person's ranges."""
+        return {
+            **self.training_state(),
+            "faces.mean": self.mean,
+            "faces.std": self.std,
+            "components": self.components,
+            "centre": self.centre,
+            "above_mouth": self.above_mouth,
+            "scale": torch.tensor([self.scale]),
+        }
+
+    # ---- inference --------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def deform(self, landmarks: LandmarkTrack, emotion: EmotionTrack) -> LandmarkTrack:
+        """Adds emotion.
+
+        A label's effect grows in proportion to its weight; a mixture adds the labels' effects. Where all weight is on
+        neutral the result is the input itself, number for number.
+
+        Args:
+            landmarks: Of the scheme trained on.
+            emotion: One row per frame.
+
+        Raises:
+            UserError: if the landmarks are of another scheme than the deformer was trained on.
+        """
+        points = landmarks.points
+        if points.shape[1] != self.components.shape[1]:
+            raise UserError(
+                f"ldm: trained on faces of {self.components.shape[1]} landmarks, got {points.shape[1]}",
+                "Train the emotion stage on this capture: realtalk train CAPTURE -o AVATAR --stage emotion",
+            )
+        weights = emotion.weights.clone()
+        weights[:, NEUTRAL] = 0
+        frame, label = torch.nonzero(weights, as_tuple=True)
+        if frame.numel() == 0:
+            return landmarks
+        self.net.eval()
+        faces = self._normal(points)
+        found = self.net(faces[frame], label) * weights[frame, label][:, None]
+        summed = found.new_zeros(len(points), found.shape[1]).index_add_(0, frame, found)
+        centre = (weights @ self.centre.flatten(1)).view_as(points)
+        move = self.config.delta * (centre + torch.einsum("nr,rkc->nkc", summed, self.components))
+        if self.config.protect_mouth:
+            move = protect(points, move, self.above_mouth, self.scale, self.config.protect_mouth)
+        moved = (weights.sum(1) > 0)[:, None, None]
+        return LandmarkTrack(torch.where(moved, points + move, points), landmarks.scheme, landmarks.fps)
+
+    def _normal(self, points: Float[Tensor, "N K 3"]) -> Float[Tensor, "N 68 3"]:
+        sparse = points[:, list(IBUG68_FROM_MEDIAPIPE478)] if points.shape[1] == 478 else points
+        return (sparse - self.mean) / self.std
+
+    # ---- training ---------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def for_training(cls, config: LdmConfig, data: TrainingData) -> Self:
+        """A fresh deformer fitted to the person's face and the prior's displacements of it."""
+        faces = data.capture.tracks.landmarks[data.train].float()
+        prior = Prior.of(data.capture.tracks.neutral.float())
+        random = data.generator(0, salt=41)
+        some = faces[torch.randint(len(faces), (EXAMPLES,), generator=random)]
+        labels = label_indices(EXAMPLES, random)
+        moves = prior.displacement(some, labels)
+        centre = torch.stack(
+            [moves[labels == k].mean(0) if (labels == k).any() else moves[0] * 0 for k in range(len(LABELS))]
+        )
+        away = (prior.pairs(some, labels, config.variety, random)[1] - centre[labels]).flatten(1)
+        _, sigma, rows = torch.linalg.svd(away, full_matrices=False)
+        rank = min(config.components, rows.shape[0])
+        rows = rows[:rank] * (sigma[:rank, None] / EXAMPLES**0.5).clamp_min(1e-4)
+        sparse = faces[:, list(IBUG68_FROM_MEDIAPIPE478)] if faces.shape[1] == 478 else faces
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(data.seed)
+            made = cls(
+                config,
+                {
+                    "faces.mean": sparse.mean(0),
+                    "faces.std": torch.full((3,), 0.2 * prior.units.scale),
+                    "components": rows.reshape(rank, *faces.shape[1:]).contiguous(),
+                    "centre": centre,
+                    "above_mouth": prior.units.above_mouth,
+                    "scale": torch.tensor([prior.units.scale]),
+                },
+            )
+        made._faces, made._prior = faces, prior
+        made._optimizer = torch.optim.Adam(made.net.parameters(), lr=config.learning_rate, betas=(0.9, 0.999))
+        made._set_rate(0)
+        return made
+
+    def batch(self, data: TrainingData, step: int) -> dict[str, Tensor]:
+        """Frames of speech, a label each, and what the prior does to them."""
+        random = data.generator(step, salt=43)
+        picked = self._faces[torch.randint(len(self._faces), (self.config.batch,), generator=random)]
+        labels = label_indices(self.config.batch, random)
+        faces, moves = self._prior.pairs(picked, labels, self.config.variety, random)
+        return {"faces": faces, "labels": labels, "moves": moves}
+
+    def training_step(self, batch: Mapping[str, Any], step: int) -> dict[str, Tensor]:
+        """Squared error of the displacement, and of the change it makes to the gap between the lips."""
+        self.net.train()
+        faces, labels, moves = batch["faces"], batch["labels"], batch["moves"]
+        found = self.net(self._normal(faces), labels)
+        got = self.centre[labels] + torch.einsum("nr,rkc->nkc", found, self.components)
+        unit = (0.1 * self.scale) ** 2
+        error = (got - moves).square().sum(2).mean() / unit
+        upper, lower = (list(side) for side in inner_lip_pairs(faces.shape[1]))
+        part = (got - moves)[:, upper, 1] - (got - moves)[:, lower, 1]
+        contact = part.square().mean() / unit
+        return {"loss": error + CONTACT_WEIGHT * contact, "error": error.detach(), "contact": contact.detach()}
+
+    def optimizers(self) -> Sequence[torch.optim.Optimizer]:
+        """Adam over all weights."""
+        return [self._optimizer]
+
+    def after_step(self, step: int) -> None:
+        """Moves the learning rate."""
+        self._set_rate(step + 1)
+
+    def _set_rate(self, step: int) -> None:
+        warm = min(1.0, (step + 1) / max(1, min(50, self.total_steps // 10)))
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.total_steps)))
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * warm * (0.02 + 0.98 * cosine)
+
+    def training_state(self) -> dict[str, Tensor]:
+        """Raw weights and batch statistics."""
+        return {f"net.{name}": value.detach().clone() for name, value in self.net.state_dict().items()}
+
+    def load_training_state(self, tensors: Mapping[str, Tensor]) -> None:
+        """Puts `training_state` back."""
+        self.net.load_state_dict({k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")})
