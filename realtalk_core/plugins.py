@@ -5,9 +5,11 @@ The result is data, handed around; there is no global registry, and a broken plu
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
@@ -18,7 +20,11 @@ from realtalk_core import hookspecs
 from realtalk_core.errors import UserError, did_you_mean
 from realtalk_core.spec import STAGE_API, ComponentSpec, Stage
 
-FailureKind = Literal["missing package", "broken", "misspelt hook", "wrong api", "bad declaration", "disabled"]
+FailureKind = Literal[
+    "missing package", "broken", "misspelt hook", "wrong api", "bad declaration", "name clash", "disabled"
+]
+HEAVY = ("torch", "numpy", "scipy", "cv2", "numba", "librosa", "av", "mediapipe", "onnxruntime", "matplotlib")
+"""Packages that a declaring module must not import: each costs every command, `realtalk --help` too, up to seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +46,22 @@ class PluginFailure:
 
 @dataclass(frozen=True, slots=True)
 class PluginInfo:
-    """A plugin that was registered."""
+    """A plugin that was registered.
+
+    Attributes:
+        name: Its entry-point name.
+        module: The module that declares it.
+        distribution: The package it came with, such as `realtalk 0.1.0`.
+        components: What it declared.
+        heavy: Heavy packages that importing the declaring module pulled in; empty where the plugin keeps the rule, and
+            where they had been imported before it.
+    """
 
     name: str
     module: str
     distribution: str
     components: tuple[ComponentSpec, ...]
+    heavy: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +102,7 @@ class Plugins:
                 f"{stage} {name!r} is offered by {len(found)} plugins", f"Name one of them in full: {names}."
             )
         out = next((f for f in self.failures if f.name in (short, plugin)), None)
-        cure = f"The plugin {out.name!r} was left out: {out.reason}" if out else None
+        cure = f"The plugin {out.name!r} was left out: {out.reason}." if out else None
         raise UserError(f"unknown {stage} {name!r}{did_you_mean(name, [s.name for s in candidates])}", cure)
 
 
@@ -110,77 +126,128 @@ def discover_from(
     manager.add_hookspecs(hookspecs)
     failures: list[PluginFailure] = []
     loaded: list[PluginInfo] = []
+    wanted: list[EntryPoint] = []
     for point in sorted(points, key=lambda p: (p.name, p.value)):
-        distribution = f"{point.dist.name} {point.dist.version}" if point.dist else ""
         if point.name in disabled or (only is not None and point.name not in only):
             why = "disabled in the configuration" if point.name in disabled else "not listed in REALTALK_PLUGINS"
-            failures.append(PluginFailure(point.name, why, "disabled", distribution))
-            continue
-        outcome = _load(manager, point)
-        if isinstance(outcome, PluginFailure):
-            failures.append(replace(outcome, distribution=distribution))
+            failures.append(PluginFailure(point.name, why, "disabled", _distribution(point)))
         else:
-            loaded.append(PluginInfo(point.name, point.module, distribution, outcome))
+            wanted.append(point)
+    offers = Counter(point.name for point in wanted)
+    for point in wanted:
+        if offers[point.name] > 1:
+            rivals = ", ".join(f"{_distribution(p) or p.value}" for p in wanted if p.name == point.name)
+            why = f"several packages offer a plugin of this name ({rivals}): uninstall all but one"
+            failures.append(PluginFailure(point.name, why, "name clash", _distribution(point)))
+            continue
+        before = {name for name in HEAVY if name in sys.modules}
+        try:
+            components = _load(manager, point)
+        except _RefusedError as refusal:
+            if manager.has_plugin(point.name):
+                manager.unregister(name=point.name)
+            failures.append(PluginFailure(point.name, refusal.reason, refusal.kind, _distribution(point)))
+            continue
+        heavy = tuple(name for name in HEAVY if name in sys.modules and name not in before)
+        loaded.append(PluginInfo(point.name, point.module, _distribution(point), components, heavy))
     specs = tuple(spec for info in loaded for spec in info.components)
     return Plugins(specs, tuple(failures), tuple(loaded), manager)
 
 
-def _load(manager: pluggy.PluginManager, point: EntryPoint) -> tuple[ComponentSpec, ...] | PluginFailure:
-    name = point.name
-    if manager.has_plugin(name):
-        return PluginFailure(name, "another package already offers a plugin of this name; uninstall one", "broken")
+class _RefusedError(Exception):
+    def __init__(self, kind: FailureKind, reason: str) -> None:
+        super().__init__(reason)
+        self.kind = kind
+        self.reason = reason
+
+
+@contextlib.contextmanager
+def _guarded(kind: FailureKind, doing: str) -> Iterator[None]:
+    """Turns whatever a plugin's code does into a refusal: even `sys.exit()`; only Ctrl-C passes.
+
+    What it prints goes to stderr, so that it cannot spoil the JSON a script is reading.
+    """
     try:
-        module = point.load()
-    except ModuleNotFoundError as error:
-        return PluginFailure(name, f"it imports {error.name!r}, which is not installed", "missing package")
-    except Exception as error:
-        return PluginFailure(name, f"importing it failed: {_brief(error)}", "broken")
-    try:
-        manager.register(module, name=name)
-        manager.check_pending()
-        return _collect(name, module)
-    except pluggy.PluginValidationError as error:
-        _forget(manager, name)
-        text = str(error)
-        known = [hook for hook in vars(hookspecs) if hook.startswith("realtalk_")]
-        wrong = next((word.strip("'") for word in text.split() if word.strip("'").startswith("realtalk_")), "")
-        hint = did_you_mean(wrong, known) if wrong and wrong not in known else ""
-        return PluginFailure(name, f"{text}{hint}", "misspelt hook")
-    except _WrongApiError as error:
-        _forget(manager, name)
-        return PluginFailure(name, str(error), "wrong api")
-    except Exception as error:
-        _forget(manager, name)
-        return PluginFailure(name, f"declaring its components failed: {_brief(error)}", "bad declaration")
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    except (_RefusedError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise _RefusedError(kind, f"{doing} failed: {_brief(error)}") from error
 
 
-class _WrongApiError(Exception):
-    pass
+def _load(manager: pluggy.PluginManager, point: EntryPoint) -> tuple[ComponentSpec, ...]:
+    with _guarded("broken", "importing it"):
+        try:
+            plugin = point.load()
+        except ModuleNotFoundError as error:
+            own = (error.name or "").partition(".")[0] == point.module.partition(".")[0]
+            if own or error.name is None:
+                raise
+            raise _RefusedError(
+                "missing package", f"it imports {error.name!r}, which is not installed; install what it depends on"
+            ) from error
+    with _guarded("broken", "registering it"):
+        try:
+            manager.register(plugin, name=point.name)
+            manager.check_pending()
+        except pluggy.PluginValidationError as error:
+            raise _RefusedError("misspelt hook", _hook_fault(error, plugin)) from error
+    with _guarded("bad declaration", "declaring its components"):
+        return _collect(manager, point.name, plugin)
 
 
-def _forget(manager: pluggy.PluginManager, name: str) -> None:
-    if manager.has_plugin(name):
-        manager.unregister(name=name)
+def _hook_fault(error: pluggy.PluginValidationError, plugin: object) -> str:
+    known = hook_names()
+    for name in dir(plugin):
+        if name.startswith("realtalk_") and name not in known and hasattr(getattr(plugin, name), "realtalk_impl"):
+            return f"unknown hook {name!r}{did_you_mean(name, known)}"
+    # a known hook with arguments it does not have
+    return " ".join(str(error).replace("hook definition", "hook").split())
 
 
-def _collect(name: str, module: Any) -> tuple[ComponentSpec, ...]:
-    declare = getattr(module, "realtalk_components", None)
-    if declare is None:
-        return ()
-    specs = tuple(replace(spec, plugin=name) for spec in declare())
-    for spec in specs:
+def hook_names() -> tuple[str, ...]:
+    """Names of all hooks."""
+    return tuple(sorted(name for name in vars(hookspecs) if name.startswith("realtalk_")))
+
+
+def _collect(manager: pluggy.PluginManager, name: str, plugin: object) -> tuple[ComponentSpec, ...]:
+    callers = manager.get_hookcallers(manager.get_plugin(name))
+    if not callers:
+        unmarked = [hook for hook in hook_names() if hasattr(plugin, hook)]
+        cure = f"put @hookimpl on {unmarked[0]}" if unmarked else f"it can implement {', '.join(hook_names())}"
+        raise _RefusedError("bad declaration", f"it implements no hook: {cure}")
+    declared: list[ComponentSpec] = []
+    for implementation in manager.hook.realtalk_components.get_hookimpls():
+        if implementation.plugin_name != name:
+            continue
+        offered: Any = implementation.function()
+        for spec in offered or ():
+            if not isinstance(spec, ComponentSpec):
+                raise _RefusedError(
+                    "bad declaration",
+                    f"realtalk_components gave {type(spec).__name__!r} instead of a ComponentSpec; "
+                    "make them with realtalk_core.declare",
+                )
+            declared.append(replace(spec, plugin=name))
+    for spec in declared:
         ours = STAGE_API[spec.stage]
         if spec.api != ours:
             cure = "update realtalk" if spec.api > ours else "update the plugin"
-            raise _WrongApiError(
+            raise _RefusedError(
+                "wrong api",
                 f"{spec.stage} {spec.name!r} is written for version {spec.api} of the stage; "
-                f"this realtalk speaks {ours}: {cure}"
+                f"this realtalk speaks {ours}: {cure}",
             )
-    twice = Counter((spec.stage, spec.name) for spec in specs)
+    twice = Counter((spec.stage, spec.name) for spec in declared)
     clash = [f"{stage} {component!r}" for (stage, component), count in twice.items() if count > 1]
     if clash:
-        raise ValueError(f"it declares {', '.join(clash)} more than once")
-    return specs
+        raise _RefusedError("name clash", f"it declares {', '.join(clash)} more than once")
+    return tuple(declared)
+
+
+def _distribution(point: EntryPoint) -> str:
+    return f"{point.dist.name} {point.dist.version}" if point.dist else ""
 
 
 def _brief(error: BaseException) -> str:

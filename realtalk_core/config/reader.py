@@ -11,7 +11,7 @@ import yaml
 
 from realtalk_core.errors import Problem
 
-MAX_BYTES = 1_000_000
+MAX_BYTES = 256_000
 MAX_DEPTH = 32
 MAX_NODES = 20_000
 
@@ -19,9 +19,16 @@ Path = tuple[str | int, ...]
 Mark = tuple[str, int, int]
 """Source, line and column, the last two counted from 1."""
 
-_STR, _INT, _FLOAT, _BOOL, _NULL = (f"tag:yaml.org,2002:{t}" for t in ("str", "int", "float", "bool", "null"))
-_EXPONENT = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+")
+_STR, _INT, _FLOAT, _BOOL, _NULL, _TIMESTAMP = (
+    f"tag:yaml.org,2002:{t}" for t in ("str", "int", "float", "bool", "null", "timestamp")
+)
+_DECIMAL = re.compile(r"[-+]?\d[\d_]*")
+_EXPONENT = re.compile(r"[-+]?(\d[\d_]*(\.\d*)?|\.\d+)[eE][-+]?\d+")
 _WORD_BOOLEANS = frozenset({"yes", "no", "on", "off", "y", "n"})
+
+
+class _TooMuchError(Exception):
+    """Stops the walk at the first bound that is crossed."""
 
 
 @dataclass(slots=True)
@@ -88,8 +95,10 @@ def read_yaml(text: str | bytes, source: str) -> Document:
     if node is None:
         fault(Problem("the file is empty; a registry needs at least: version: 1", source=source))
         return document
-    budget = iter(range(MAX_NODES))
-    document.data = _value(node, (), document, source, budget)
+    try:
+        document.data = _value(node, (), document, source, iter(range(MAX_NODES)))
+    except _TooMuchError as error:
+        fault(Problem(str(error), "", source, node.start_mark.line + 1, node.start_mark.column + 1))
     return document
 
 
@@ -100,12 +109,9 @@ def _value(node: yaml.Node, path: Path, document: Document, source: str, budget:
         document.problems.append(document.problem(path, message))
 
     if next(budget, None) is None:
-        if not any("too many values" in p.message for p in document.problems):
-            fault(f"too many values (aliases count each time; at most {MAX_NODES})")
-        return None
+        raise _TooMuchError(f"more than {MAX_NODES} values, counting an alias each time it is used")
     if len(path) > MAX_DEPTH:
-        fault(f"nested deeper than {MAX_DEPTH} levels")
-        return None
+        raise _TooMuchError(f"nested deeper than {MAX_DEPTH} levels")
     if isinstance(node, yaml.MappingNode) and node.tag.endswith(":map"):
         return _mapping(node, path, document, source, budget)
     if isinstance(node, yaml.SequenceNode) and node.tag.endswith(":seq"):
@@ -125,16 +131,18 @@ def _scalar(node: yaml.ScalarNode) -> tuple[bool, Any]:
     if node.tag == _STR:
         # YAML 1.1 reads 1e-3 as text; everyone else means a number
         if node.style is None and _EXPONENT.fullmatch(text):
-            return True, float(text)
+            return True, float(text.replace("_", ""))
         return True, text
-    try:
-        if node.tag in (_INT, _FLOAT, _BOOL, _NULL):
+    if node.tag in (_INT, _FLOAT) and ":" in text:
+        return True, text  # YAML 1.1 reads 1:30 as 90, in base sixty
+    if node.tag == _INT and _DECIMAL.fullmatch(text):
+        return True, int(text.replace("_", ""))  # YAML 1.1 reads 010 as 8
+    if node.tag in (_INT, _FLOAT, _BOOL, _NULL):
+        try:
             return True, yaml.SafeLoader("").construct_object(node)
-    except (yaml.YAMLError, ValueError):
-        return False, None
-    if node.tag == "tag:yaml.org,2002:timestamp":
-        return True, text
-    return False, None
+        except (yaml.YAMLError, ValueError, KeyError):  # an explicit tag on a word that does not fit it
+            return False, None
+    return node.tag == _TIMESTAMP, text
 
 
 def _mapping(
