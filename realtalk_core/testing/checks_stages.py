@@ -1,0 +1,188 @@
+"""Checks of what each stage of the pipeline promises."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import torch
+from scipy.signal import resample_poly
+
+from realtalk_core.emotion import LABELS
+from realtalk_core.testing.checks import check, require
+from realtalk_core.testing.checks_output import EXACT, difference
+from realtalk_core.testing.subject import FPS, FRAMES, Subject, seed_globally
+from realtalk_core.testing.synthetic import synthetic_clip
+from realtalk_core.types import AudioClip, CameraTrack
+
+IDENTITY_CM = 1e-3
+PICTURE = 2e-3
+"""Half a grey level: less cannot be seen in eight bits."""
+
+
+@check("audio/rows", ("audio",))
+def audio_rows(subject: Subject) -> None:
+    """A clip gives seconds x fps rows, rounded to the nearest frame and at least one."""
+    subject.needs_output()
+    for seconds, fps in ((1.0, 25.0), (1.0, 30.0), (0.02, 25.0), (1.33, 25.0), (2.018, 29.97)):
+        clip = synthetic_clip(seconds, 16000, seed=2)
+        features = subject.component.encode(clip, fps)
+        expected = clip.frames(fps)
+        require(len(features) == expected, f"{seconds} s at {fps} fps give {len(features)} rows, not {expected}")
+        require(features.fps == fps, f"the features claim {features.fps} fps, not {fps}")
+
+
+@check("audio/silence-finite", ("audio",))
+def audio_silence_finite(subject: Subject) -> None:
+    """Digital silence is encoded, to finite numbers."""
+    subject.needs_output()
+    values = subject.component.encode(AudioClip(torch.zeros(16000), 16000), FPS).values
+    require(len(values) == 25, f"1 s of silence gives {len(values)} rows, not 25")
+
+
+@check("audio/any-rate", ("audio",))
+def audio_any_rate(subject: Subject) -> None:
+    """The same sound at another sample rate gives about the same features."""
+    subject.needs_output()
+    clip = synthetic_clip(2.0, 16000, seed=5)
+    expected = subject.component.encode(clip, FPS).rows()
+    for rate, (up, down) in {22050: (441, 320), 44100: (441, 160), 48000: (3, 1)}.items():
+        samples = resample_poly(clip.samples.numpy(), up, down).astype(np.float32).clip(-1, 1)
+        found = subject.component.encode(AudioClip(torch.from_numpy(samples), rate), FPS).rows()
+        require(found.shape == expected.shape, f"{rate} Hz give {tuple(found.shape)}, 16000 {tuple(expected.shape)}")
+        pair = torch.stack([expected.flatten(), found.flatten()])
+        alike = float(torch.corrcoef(pair)[0, 1])
+        require(alike > 0.8, f"features at {rate} Hz correlate only {alike:.2f} with those at 16000 Hz")
+
+
+@check("audio/impulse-alignment", ("audio",))
+def audio_impulse_alignment(subject: Subject) -> None:
+    """A click in frame k shows in row k, within a frame."""
+    subject.needs_output()
+    noise = torch.from_numpy(np.random.default_rng(0).normal(0, 1e-3, 32000).astype(np.float32))
+    quiet = subject.component.encode(AudioClip(noise, 16000), FPS).rows()
+    for frame in (10, 25, 41):
+        samples = noise.clone()
+        middle = round((frame + 0.5) * 640)
+        samples[middle - 80 : middle + 80] += 0.8 * torch.sin(torch.arange(160.0))
+        change = (subject.component.encode(AudioClip(samples, 16000), FPS).rows() - quiet).square().sum(1)
+        require(change.sum() > 0, f"a click in frame {frame} changes nothing")
+        near = change[frame - 8 : frame + 9]
+        centre = float((near * torch.arange(frame - 8, frame + 9)).sum() / near.sum())
+        require(abs(centre - frame) <= 1.0, f"a click in frame {frame} shows around row {centre:.1f}")
+
+
+@check("landmarks/rows", ("landmarks",))
+def landmarks_rows(subject: Subject) -> None:
+    """One face per row of features, at their frame rate."""
+    subject.needs_output()
+    for rows in (1, 7, len(subject.features)):
+        features = type(subject.features)(subject.features.values[:rows], FPS)
+        track = subject.component.generate(features)
+        require(len(track) == rows, f"{rows} rows of features give {len(track)} faces")
+        require(track.fps == FPS, f"the track claims {track.fps} fps, not {FPS}")
+
+
+@check("landmarks/obeys-seed", ("landmarks",))
+def landmarks_obeys_seed(subject: Subject) -> None:
+    """Random choices come from the configuration's seed and from nothing else."""
+    subject.needs_output()
+    seed_globally(1)
+    first = subject.run(subject.again())
+    seed_globally(2)
+    apart = difference(first, subject.run(subject.again()))
+    require(apart <= EXACT, f"with the same seed, two components differ by {apart:.3g} cm")
+    if "seed" in type(subject.config).model_fields:
+        other = subject.again(seed=int(subject.config.seed) + 1)  # type: ignore[attr-defined]
+        require(difference(first, subject.run(other)) > 0, "another seed gives the same landmarks")
+
+
+@check("landmarks/hears", ("landmarks",))
+def landmarks_hears(subject: Subject) -> None:
+    """Silence and speech give different faces."""
+    subject.needs_output()
+    silence = subject.listen(AudioClip(torch.zeros_like(subject.clip.samples), 16000), FPS)
+    apart = difference(subject.output, {"points": subject.component.generate(silence).points})
+    require(apart > 1e-4, f"they differ by {apart:.3g} cm")
+
+
+@check("emotion/rows", ("emotion",))
+def emotion_rows(subject: Subject) -> None:
+    """Landmarks keep their number, scheme and frame rate."""
+    subject.needs_output()
+    for rows in (1, 7, len(subject.landmarks)):
+        given = subject.landmarks[:rows]
+        track = subject.component.deform(given, subject.emotion("sad", rows))
+        found, wanted = (len(track), track.scheme, track.fps), (rows, given.scheme, given.fps)
+        require(found == wanted, f"{wanted} come back as {found}")
+
+
+@check("emotion/neutral-identity", ("emotion",))
+def emotion_neutral_identity(subject: Subject) -> None:
+    """Neutral emotion leaves the landmarks as they are."""
+    subject.needs_output()
+    given = subject.landmarks
+    track = subject.component.deform(given, subject.emotion("neutral", len(given)))
+    apart = difference({"p": given.points}, {"p": track.points})
+    require(apart <= IDENTITY_CM, f"neutral moves a landmark by {apart:.3g} cm")
+
+
+@check("emotion/grows-with-intensity", ("emotion",))
+def emotion_grows(subject: Subject) -> None:
+    """Each emotion moves the face, and more so the more intense it is."""
+    subject.needs_output()
+    given = subject.landmarks
+    for label in LABELS:
+        if label == "neutral":
+            continue
+        sizes = []
+        for intensity in (0.25, 0.5, 0.75, 1.0):
+            emotion = subject.emotion(f"{label}:{intensity}", len(given))
+            moved = subject.component.deform(given, emotion).points - given.points
+            sizes.append(float(moved.norm(dim=-1).mean()))
+        grows = all(a < b for a, b in pairwise(sizes)) and sizes[0] > 1e-5
+        shown = ", ".join(f"{s:.4f}" for s in sizes)
+        require(grows, f"{label} at 0.25, 0.5, 0.75, 1 moves landmarks by {shown} cm on average")
+
+
+@check("renderer/order", ("renderer",))
+def renderer_order(subject: Subject) -> None:
+    """Batches come in order without gap or overlap, one frame per frame of the drive."""
+    subject.needs_output()
+    expected = 0
+    for batch in subject.component.render(subject.drive, subject.cameras):
+        require(batch.start == expected, f"a batch starts at {batch.start}, after {expected} frames")
+        require(len(batch), f"the batch at {expected} is empty")
+        expected += len(batch)
+    require(expected == FRAMES, f"{FRAMES} frames of drive give {expected} pictures")
+
+
+@check("renderer/range", ("renderer",))
+def renderer_range(subject: Subject) -> None:
+    """Colours and alpha lie in [0, 1]."""
+    for name, values in subject.output.items():
+        seen = values[torch.isfinite(values)].detach()
+        low, high = (float(seen.min()), float(seen.max())) if seen.numel() else (0.0, 0.0)
+        require(low >= -1e-6 and high <= 1 + 1e-6, f"{name} spans {low:.3g} to {high:.3g}")
+
+
+@check("renderer/size", ("renderer",))
+def renderer_size(subject: Subject) -> None:
+    """Pictures have the cameras' width and height, whatever these are."""
+    subject.needs_output()
+    cameras = subject.cameras[:1]
+    for width, height in ((cameras.width, cameras.height), (40, 24)):
+        camera: CameraTrack = cameras.resized(width, height)
+        for batch in subject.component.render(subject.drive[:1], camera):
+            found = tuple(batch.rgb.shape[1:3])
+            require(found == (height, width), f"a {width} x {height} camera gives {found[1]} x {found[0]}")
+
+
+@check("renderer/batching", ("renderer",))
+def renderer_batching(subject: Subject) -> None:
+    """A frame is the same however the drive is cut."""
+    whole = subject.output
+    for span in (slice(2, 3), slice(1, FRAMES)):
+        part = subject.render(subject.component, subject.drive[span], subject.cameras[span])
+        apart = difference({k: v[span] for k, v in whole.items()}, part)
+        require(apart <= PICTURE, f"frames {span.start} to {span.stop} drawn alone differ by {apart:.3g}")

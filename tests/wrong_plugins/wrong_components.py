@@ -1,0 +1,199 @@
+"""Components that break one rule each; the class is named after the check that must notice."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from right_components import Audio, Emotion, Landmarks, Renderer, Tracker
+from torch import nn
+
+from realtalk_core.testing.face import neutral_face
+from realtalk_core.testing.subject import band_energies
+from realtalk_core.types import FrameBatch, LandmarkTrack
+
+
+class SpecProtocol(Emotion):
+    def deform(self, faces, emotion):
+        return super().deform(faces, emotion)
+
+
+class BuildSucceeds(Emotion):
+    def __init__(self, config):
+        raise RuntimeError("deliberately wrong")
+
+
+class RunSucceeds(Emotion):
+    def deform(self, landmarks, emotion):
+        raise RuntimeError("deliberately wrong")
+
+
+class OutputFinite(Renderer):
+    def draw(self, points, camera):
+        rgb, alpha = super().draw(points, camera)
+        return rgb, torch.where(
+            torch.arange(camera.width)[:, None] < 1, torch.nan, alpha
+        ) if not alpha.requires_grad else alpha
+
+
+class OutputDetached(Renderer):
+    def render(self, drive, cameras):
+        yield from self.batches(drive, cameras)
+
+
+class OutputRepeatable(Renderer):
+    calls = 0
+
+    def render(self, drive, cameras):
+        self.calls += 1
+        for batch in super().render(drive, cameras):
+            yield FrameBatch(batch.rgb * (1 - 1e-4 * self.calls), batch.alpha, batch.start)
+
+
+class InputUnmodified(Tracker):
+    def look(self, picture):
+        found = super().look(picture)
+        picture[0, 0] += 1
+        return found
+
+
+class StateRoundTrip(Renderer):
+    @classmethod
+    def from_state(cls, config, tensors):
+        return cls(config)
+
+
+class ChunksAgree(Audio):
+    def finish(self, values):
+        return values - values.mean(0)
+
+
+class AudioRows(Audio):
+    def frames(self, clip, fps):
+        return max(1, int(np.ceil(clip.seconds * fps)))
+
+
+class AudioSilenceFinite(Audio):
+    floor = 0.0
+
+
+class AudioAnyRate(Audio):
+    def encode(self, clip, fps):
+        return band_energies(clip, fps) if clip.sample_rate * 1.0 % fps == 0 else super().encode(clip, fps)
+
+
+class AudioImpulseAlignment(Audio):
+    context_frames = 4
+
+    def finish(self, values):
+        return torch.cat([values[:1].expand(4, -1), values])[: len(values)]
+
+
+class LandmarksRows(Landmarks):
+    def generate(self, audio, start=0):
+        track = super().generate(audio, start)
+        return LandmarkTrack(track.points.repeat(2, 1, 1), track.scheme, track.fps) if len(track) == 1 else track
+
+
+class LandmarksObeysSeed(Landmarks):
+    def tremor(self, frames):
+        return 1e-3 * torch.sin(frames)
+
+
+class LandmarksHears:
+    def __init__(self, config):
+        self.config = config
+
+    def generate(self, audio, start=0):
+        frames = start + torch.arange(len(audio))
+        tremor = 1e-3 * torch.sin(frames + self.config.seed)[:, None, None]
+        return LandmarkTrack(torch.tensor(neutral_face()).float() + tremor, "mediapipe478", audio.fps)
+
+
+class EmotionRows(Emotion):
+    def deform(self, landmarks, emotion):
+        track = super().deform(landmarks, emotion)
+        return track.to_scheme("ibug68") if len(track) == 7 else track
+
+
+class EmotionNeutralIdentity(Emotion):
+    def deform(self, landmarks, emotion):
+        track = super().deform(landmarks, emotion)
+        return LandmarkTrack(track.points + 0.05, track.scheme, track.fps)
+
+
+class EmotionGrowsWithIntensity(Emotion):
+    def amounts(self, weights):
+        return (weights > 0).float()
+
+
+class RendererOrder(Renderer):
+    def render(self, drive, cameras):
+        for batch in super().render(drive, cameras):
+            yield FrameBatch(batch.rgb, batch.alpha, 0)
+
+
+class RendererRange(Renderer):
+    def render(self, drive, cameras):
+        for batch in super().render(drive, cameras):
+            yield FrameBatch(batch.rgb + 0.7, batch.alpha, batch.start)
+
+
+class RendererSize(Renderer):
+    def render(self, drive, cameras):
+        side = min(cameras.width, cameras.height)
+        yield from super().render(drive, cameras.resized(side, side))
+
+
+class RendererBatching(Renderer):
+    def render(self, drive, cameras):
+        for batch in super().render(drive, cameras):
+            yield FrameBatch(batch.rgb * (1 - 0.02 * batch.start), batch.alpha, batch.start)
+
+
+class TrackerRows(Tracker):
+    def track(self, pictures, fps):
+        yield from super().track(pictures, fps)
+        yield []
+
+
+class TrackerLazy(Tracker):
+    def track(self, pictures, fps):
+        yield from super().track(list(pictures), fps)
+
+
+class TrackerEmptyPicture(Tracker):
+    def look(self, picture):
+        if picture.std() == 0:
+            from realtalk_core.types import Face
+
+            return [Face(torch.zeros(478, 3), "mediapipe478", 0.1)]
+        return super().look(picture)
+
+
+class TrackerFindsTheFace(Tracker):
+    offset = 30.0
+
+
+class TrainStateful(Renderer):
+    state = None
+    from_state = None
+
+
+class TrainPureBatch(Renderer):
+    def batch(self, data, step):
+        return {**super().batch(data, step), "dither": torch.rand(3)}
+
+
+class TrainGradientsReachAll(Renderer):
+    def learnt(self):
+        self.idle = nn.Parameter(torch.ones(2))
+        return [*super().learnt(), self.idle]
+
+
+class TrainLossFalls(Renderer):
+    maximize = True
+
+
+class TrainResume(Renderer):
+    def training_state(self):
+        return {"colours": self.colours.detach().clone()}
