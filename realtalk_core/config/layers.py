@@ -69,14 +69,16 @@ def read_registry(document: Document, base: FilePath | None) -> Registry:
     if not isinstance(data, dict):
         reader.fault((), "a registry is a mapping; it starts with: version: 1")
         return registry
-    reader.known_keys(data, (), _TOP)
     version = data.get("version")
     if "version" not in data:
         reader.fault((), f"no version; write: version: {VERSION}")
     elif not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        reader.fault(("version",), f"version must be a whole number such as {VERSION}, got {version!r}")
+        reader.fault(("version",), f"must be a whole number such as {VERSION}, got {version!r}")
     elif version > VERSION:
-        reader.fault(("version",), f"version {version} is newer than this realtalk reads ({VERSION}); update realtalk")
+        reader.fault(("version",), f"{version} is newer than this realtalk reads ({VERSION}); update realtalk")
+        document.problems[:-1] = []  # the rest may be right by rules that are not known here
+        return registry
+    reader.known_keys(data, (), _TOP)
     plugins = reader.mapping(data, (), "plugins", ("disabled", "required"))
     registry.disabled = tuple(str(v.value) for v in reader.names(plugins, ("plugins",), "disabled"))
     registry.required = tuple(reader.names(plugins, ("plugins",), "required"))
@@ -132,7 +134,7 @@ class _Reader:
         values = [self.value(item, (*path, key, i)) for i, item in enumerate(items)]
         for value in values:
             if not isinstance(value.value, str):
-                self.fault(value.path, f"must be a plugin name, got {_kind(value.value)}{_word_hint(value)}")
+                self.fault(value.path, f"must be a plugin name, got {_kind(value.value)}{word_hint(value)}")
         return [value for value in values if isinstance(value.value, str)]
 
     def layer(self, data: Mapping[str, Any], path: Path) -> Layer:
@@ -162,7 +164,7 @@ class _Reader:
                     setattr(stage, key, value)
                 else:
                     self.fault(
-                        value.path, f"must be the name of a component, got {_kind(value.value)}{_word_hint(value)}"
+                        value.path, f"must be the name of a component, got {_kind(value.value)}{word_hint(value)}"
                     )
         for name, value in self.mapping(data, path, "params", None).items():
             stage.params[name] = self.value(value, (*path, "params", name))
@@ -179,11 +181,11 @@ def read_sets(sets: tuple[str, ...]) -> tuple[list[Layer], list[Problem]]:
         if isinstance(parsed, Problem):
             problems.append(parsed)
             continue
-        path, data = parsed
+        path, data = _shortened(parsed[0]), parsed[1]
         value = Value(data, path, ("--set", 0, 0))
         layer, head = Layer(), str(path[0])
         if head not in heads:
-            problems.append(value.problem(f"unknown{did_you_mean(head, heads)}"))
+            problems.append(value.problem(f"unknown key{did_you_mean(head, heads)}"))
         elif head == "fps" and len(path) == 1:
             layer.fps = value
         elif head == "motion" and len(path) == 2:
@@ -201,15 +203,18 @@ def read_sets(sets: tuple[str, ...]) -> tuple[list[Layer], list[Problem]]:
     return layers, problems
 
 
+def _shortened(path: Path) -> Path:
+    """`pipeline.renderer.params.steps`, as error messages have it, means `renderer.steps`."""
+    if path[0] == "pipeline" and len(path) > 1:
+        path = path[1:2] if path[2:] == ("use",) else path[1:]
+    return (path[0], path[2]) if len(path) == 3 and path[1] == "params" else path
+
+
 def _kind(value: Any) -> str:
     names = {dict: "a mapping", list: "a list", str: "text", bool: "true/false", int: "a number", float: "a number"}
     return "nothing" if value is None else names.get(type(value), type(value).__name__)
 
 
-def _word_hint(value: Value) -> str:
-    return f" - YAML reads {value.word} as {str(value.value).lower()}; quote it: '{value.word}'" if value.word else ""
-
-
 def word_hint(value: Value) -> str:
     """Tail of an error where YAML turned a word such as `no` into a boolean."""
-    return _word_hint(value)
+    return f" - YAML reads {value.word} as {str(value.value).lower()}; quote it: '{value.word}'" if value.word else ""

@@ -27,6 +27,10 @@ _EXPONENT = re.compile(r"[-+]?(\d[\d_]*(\.\d*)?|\.\d+)[eE][-+]?\d+")
 _WORD_BOOLEANS = frozenset({"yes", "no", "on", "off", "y", "n"})
 
 
+_REFUSED = object()
+"""Stands for a value that was reported already, until its parent leaves it out."""
+
+
 class _TooMuchError(Exception):
     """Stops the walk at the first bound that is crossed."""
 
@@ -76,7 +80,8 @@ def read_yaml(text: str | bytes, source: str) -> Document:
         try:
             text = text.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            fault(Problem(f"the file is not UTF-8 text (byte {error.start})", source=source))
+            line = text.count(b"\n", 0, error.start) + 1
+            fault(Problem(f"this is not UTF-8 text (byte {error.start}); save it as UTF-8", "", source, line, 1))
             return document
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -84,10 +89,15 @@ def read_yaml(text: str | bytes, source: str) -> Document:
         mark = error.problem_mark or error.context_mark
         place = (mark.line + 1, mark.column + 1) if mark else (0, 0)
         hint = " - indent with spaces, not tabs" if "\\t" in str(error.problem) else ""
-        fault(Problem(f"this is no valid YAML: {error.problem or error.context}{hint}", "", source, *place))
+        if "another document" in str(error.problem):
+            what = "a registry is one YAML document; remove what follows ---"
+        else:
+            what = f"this is no valid YAML: {error.problem or error.context}{hint}"
+        fault(Problem(what, "", source, *place))
         return document
     except (yaml.YAMLError, ValueError) as error:
-        fault(Problem(f"this is no valid YAML: {' '.join(str(error).split())}", source=source))
+        what = " ".join(str(error).split()).partition(' in "<')[0]
+        fault(Problem(f"this is no valid YAML: {what}", source=source))
         return document
     except RecursionError:
         fault(Problem(f"nested deeper than {MAX_DEPTH} levels", source=source))
@@ -96,7 +106,8 @@ def read_yaml(text: str | bytes, source: str) -> Document:
         fault(Problem("the file is empty; a registry needs at least: version: 1", source=source))
         return document
     try:
-        document.data = _value(node, (), document, source, iter(range(MAX_NODES)))
+        data = _value(node, (), document, source, iter(range(MAX_NODES)))
+        document.data = None if data is _REFUSED else data
     except _TooMuchError as error:
         fault(Problem(str(error), "", source, node.start_mark.line + 1, node.start_mark.column + 1))
     return document
@@ -115,7 +126,8 @@ def _value(node: yaml.Node, path: Path, document: Document, source: str, budget:
     if isinstance(node, yaml.MappingNode) and node.tag.endswith(":map"):
         return _mapping(node, path, document, source, budget)
     if isinstance(node, yaml.SequenceNode) and node.tag.endswith(":seq"):
-        return [_value(child, (*path, i), document, source, budget) for i, child in enumerate(node.value)]
+        items = [_value(child, (*path, i), document, source, budget) for i, child in enumerate(node.value)]
+        return [item for item in items if item is not _REFUSED]
     if isinstance(node, yaml.ScalarNode):
         ok, value = _scalar(node)
         if ok:
@@ -123,7 +135,7 @@ def _value(node: yaml.Node, path: Path, document: Document, source: str, budget:
                 document.words[path] = node.value
             return value
     fault(f"the tag {node.tag.replace('tag:yaml.org,2002:', '!!')} is not allowed; write plain values")
-    return None
+    return _REFUSED
 
 
 def _scalar(node: yaml.ScalarNode) -> tuple[bool, Any]:
@@ -154,7 +166,8 @@ def _mapping(
         key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None
         line, column = key_node.start_mark.line + 1, key_node.start_mark.column + 1
         if key is None or key == "<<":
-            document.problems.append(Problem("a key must be a plain word", dotted(path), source, line, column))
+            what = "merging with << is not supported" if key else "a key must be a plain word"
+            document.problems.append(Problem(what, dotted(path), source, line, column))
             continue
         if key in result:
             here = dotted((*path, key))
@@ -162,8 +175,10 @@ def _mapping(
             document.problems.append(Problem(message, here, source, line, column))
             continue
         first_line[key] = line
-        result[key] = _value(value_node, (*path, key), document, source, budget)
+        value = _value(value_node, (*path, key), document, source, budget)
         document.marks[*path, key] = (source, line, column)
+        if value is not _REFUSED:
+            result[key] = value
     return result
 
 

@@ -22,22 +22,15 @@ from realtalk_core.config.layers import (
     word_hint,
 )
 from realtalk_core.config.motion import MotionConfig
-from realtalk_core.config.reader import Document, read_yaml
+from realtalk_core.config.needs import Selected, unmet_needs
+from realtalk_core.config.reader import MAX_BYTES, Document, read_yaml
 from realtalk_core.errors import ConfigError, Problem, UserError, did_you_mean
 from realtalk_core.plugins import Plugins, discover
-from realtalk_core.spec import ComponentConfig, ComponentSpec, Stage
+from realtalk_core.spec import ComponentSpec, Stage
 
 DEFAULT_FPS = 25.0
 ENV_CONFIG = "REALTALK_CONFIG"
 C = TypeVar("C", bound=BaseModel)
-
-
-@dataclass(frozen=True, slots=True)
-class Selected:
-    """The component that fills a stage, and its checked parameters."""
-
-    spec: ComponentSpec
-    config: ComponentConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +130,14 @@ def load_config(
 
 def _read(file: FilePath, problems: list[Problem]) -> Registry:
     try:
-        text = file.read_bytes()
+        with file.open("rb") as stream:
+            text = stream.read(MAX_BYTES + 1)
     except IsADirectoryError:
         raise UserError(f"{file} is a folder, not a registry file", "Name the file: -c FOLDER/registry.yaml") from None
     except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror}", "Check the path given to -c/--config.") from error
+        raise UserError(
+            f"{file} cannot be read: {error.strerror}", f"Check the path given to -c/--config or {ENV_CONFIG}."
+        ) from error
     document = read_yaml(text, str(file))
     registry = read_registry(document, file.resolve().parent)
     problems += document.problems
@@ -165,19 +161,23 @@ def _resolve(
         if value.value not in {info.name for info in plugins.loaded}:
             why = f": {reasons[value.value]}" if value.value in reasons else "; install it"
             problems.append(value.problem(f"the required plugin {value.value!r} is not available{why}"))
+    choices = {stage: _choose(stage, everything, plugins, problems) for stage in SELECTED_STAGES}
     stages: dict[Stage, Selected] = {}
-    for stage in SELECTED_STAGES:
-        chosen = _stage(stage, everything, plugins, problems)
-        if chosen is not None:
-            stages[stage] = chosen
+    for stage, choice in choices.items():
+        if choice.spec is not None:
+            config = _validate(
+                choice.spec.config, choice.params, problems, choice.place, f"{stage} {choice.spec.name!r}"
+            )
+            if config is not None:
+                stages[stage] = Selected(choice.spec, config)
+    places = {stage: choice.place for stage, choice in choices.items() if choice.place is not None}
+    problems += unmet_needs(stages, places)
     motion_values = {name: value for layer in everything for name, value in layer.motion.items()}
-    motion = _validate(MotionConfig, motion_values, problems)
+    motion = _validate(MotionConfig, motion_values, problems, None, "motion")
     fps = DEFAULT_FPS
     for layer in everything:
         if layer.fps is not None:
             fps = _fps(layer.fps, problems) or fps
-    if not problems:
-        problems += _match(stages)
     if problems:
         raise ConfigError(sorted(problems, key=lambda p: (p.source, p.line, p.column)))
     assert motion is not None
@@ -195,18 +195,19 @@ def _fps(value: Value, problems: list[Problem]) -> float | None:
 @dataclass(slots=True)
 class _Choice:
     spec: ComponentSpec | None = None
-    asked: bool = False
+    place: Value | None = None
     params: dict[str, Value] = field(default_factory=dict)
 
 
-def _stage(stage: Stage, layers: Sequence[Layer], plugins: Plugins, problems: list[Problem]) -> Selected | None:
+def _choose(stage: Stage, layers: Sequence[Layer], plugins: Plugins, problems: list[Problem]) -> _Choice:
+    """The component that the last layer names, and the parameters meant for it."""
     choice = _Choice()
     for layer in layers:
         part = layer.stages.get(stage)
         if part is None:
             continue
         if part.use is not None:
-            choice.asked = True
+            choice.place = part.use
             try:
                 spec = plugins.find(stage, part.use.value)
             except UserError as error:
@@ -218,26 +219,26 @@ def _stage(stage: Stage, layers: Sequence[Layer], plugins: Plugins, problems: li
         applies = part.when is None or (choice.spec and part.when.value in (choice.spec.name, choice.spec.qualified))
         if applies:
             choice.params |= part.params
-    if choice.spec is None:
-        if not choice.asked:
-            names = ", ".join(s.name for s in plugins.of(stage)) or "none is installed"
-            problems.append(Problem(f"nothing fills the stage {stage}; choose one: {names}", stage))
-        return None
-    config = _validate(choice.spec.config, choice.params, problems, owner=f"{stage} {choice.spec.name!r}")
-    return None if config is None else Selected(choice.spec, config)
+    if choice.place is None:
+        names = ", ".join(s.name for s in plugins.of(stage)) or "none is installed"
+        problems.append(Problem(f"nothing fills the stage {stage}; choose one: {names}", stage))
+    return choice
 
 
-def _validate(model: type[C], values: Mapping[str, Value], problems: list[Problem], owner: str = "motion") -> C | None:
+def _validate(
+    model: type[C], values: Mapping[str, Value], problems: list[Problem], place: Value | None, owner: str
+) -> C | None:
+    """The checked model; None, and problems, if anything is wrong."""
     before = len(problems)
     data: dict[str, Any] = {}
     for name, value in values.items():
         field_info = model.model_fields.get(name)
         if field_info is None:
             problems.append(value.problem(f"{owner} has no such parameter{did_you_mean(name, model.model_fields)}"))
-        elif isinstance(value.value, bool) and not _takes_bool(field_info.annotation):
+        elif isinstance(value.value, bool) and "bool" not in str(field_info.annotation):
             problems.append(value.problem(f"must not be true or false{word_hint(value)}"))
-        elif isinstance(value.value, str) and _is_path(field_info.annotation) and value.base is not None:
-            data[name] = value.base / value.value
+        elif "Path" in str(field_info.annotation) and value.base is not None:
+            data[name] = _against(value.base, value.value)
         else:
             data[name] = value.value
     try:
@@ -246,42 +247,27 @@ def _validate(model: type[C], values: Mapping[str, Value], problems: list[Proble
         for item in error.errors(include_url=False):
             name = str(item["loc"][0]) if item["loc"] else ""
             inner = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"][1:])
-            text = f"{item['msg'][0].lower()}{item['msg'][1:]}, got {item['input']!r}"
+            text = f"{item['msg'][0].lower()}{item['msg'][1:]}"
+            text += f", got {item['input']!r}" if name else ""
             if inner:
                 text = f"{inner.lstrip('.')}: {text}"
-            problems.append(values[name].problem(text) if name in values else Problem(f"{owner}: {text}", name))
+            culprit = values.get(name) or next(iter(values.values()), place)
+            if name in values:
+                problems.append(values[name].problem(text))
+            elif culprit is not None:
+                problems.append(culprit.problem(f"{owner}: {text}"))
+            else:
+                problems.append(Problem(f"{owner}: {text}"))
         return None
     return made if len(problems) == before else None
 
 
-def _takes_bool(annotation: Any) -> bool:
-    return "bool" in str(annotation) or annotation is Any
-
-
-def _is_path(annotation: Any) -> bool:
-    return "Path" in str(annotation)
-
-
-def _match(stages: Mapping[Stage, Selected]) -> list[Problem]:
-    """What each stage needs and none before it gives.
-
-    A tracker's landmarks serve the training of the generator only: at inference landmarks come from the generator.
-    Blendshapes are replayed from the capture, so the tracker's reach the renderer.
-    """
-    found: list[Problem] = []
-    tracked = stages["tracker"].spec.tokens_given(stages["tracker"].config)
-    at_hand = frozenset(token for token in tracked if not token.startswith("landmarks:"))
-    for stage in SELECTED_STAGES[:-1]:
-        chosen = stages[stage]
-        pool = at_hand | tracked if stage == "landmarks" else at_hand
-        for token in sorted(chosen.spec.tokens_needed(chosen.config) - pool):
-            givers = ", ".join(sorted(pool)) or "nothing"
-            found.append(
-                Problem(
-                    f"{chosen.spec.name!r} needs {token}, which nothing before it gives (given: {givers}); "
-                    f"choose another {stage} or another stage before it",
-                    f"pipeline.{stage}",
-                )
-            )
-        at_hand |= chosen.spec.tokens_given(chosen.config)
-    return found
+def _against(base: FilePath, value: Any) -> Any:
+    """Paths inside a parameter, resolved against the folder of the file they stand in."""
+    if isinstance(value, str):
+        return base / FilePath(value).expanduser()
+    if isinstance(value, list):
+        return [_against(base, item) for item in value]
+    if isinstance(value, dict):
+        return {key: _against(base, item) for key, item in value.items()}
+    return value
