@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import importlib
 import importlib.util
 import os
+import signal
 import sys
-import traceback
-from typing import Any
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any, NoReturn
 
-import pluggy
 import typer
 
 from realtalk_core import __version__
 from realtalk_core.cli.common import note, say
-from realtalk_core.errors import UserError, did_you_mean
+from realtalk_core.cli.failures import report
 
 COMMANDS = (
     "doctor", "plugins", "explain", "schema", "check", "capture", "train", "synthesize", "evaluate", "inspect",
     "conform",
 )  # fmt: skip
-
-_CLICK: Any = sys.modules[typer.BadParameter.__module__]
-"""Click's exceptions, whether this Typer depends on click or carries its own copy."""
-
-_MENDABLE_OS_ERRORS = {
-    errno.ENOSPC: "Free some space, or write to another disk.",
-    errno.EDQUOT: "Free some space, or write to another disk.",
-    errno.EROFS: "Write to a folder that is not read-only.",
-    errno.EACCES: "Choose a place you may read and write.",
-    errno.EPERM: "Choose a place you may read and write.",
-}
 
 
 def build_app() -> typer.Typer:
@@ -64,82 +54,74 @@ def build_app() -> typer.Typer:
     return app
 
 
-def _plugin_commands(app: typer.Typer) -> None:
-    """Adds plugins' commands; one that fails is reported and left out."""
-    from realtalk_core.plugins import discover
+def add_plugin_commands(app: typer.Typer) -> None:
+    """Adds plugins' commands. One that fails, or takes a name that is taken, is reported and left out."""
+    from realtalk_core.cli.common import installed
 
-    for plugin, implementation in _command_hooks(discover().manager):
+    for implementation in installed().manager.hook.realtalk_commands.get_hookimpls():
+        probe = typer.Typer(rich_markup_mode=None)
         try:
-            implementation(app)
-        except Exception as error:
-            note(f"plugin {plugin!r}: its commands were left out: {type(error).__name__}: {error}")
+            implementation.function(*(probe for _ in implementation.argnames))
+            typer.main.get_command(probe)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            note(f"plugin {implementation.plugin_name!r}: its commands were left out: {type(error).__name__}: {error}")
+            continue
+        taken = command_names(app) & command_names(probe)
+        if taken:
+            words = ", ".join(sorted(taken))
+            note(f"plugin {implementation.plugin_name!r}: its commands were left out: the name {words} is taken")
+            continue
+        app.registered_commands += probe.registered_commands
+        app.registered_groups += probe.registered_groups
 
 
-def _command_hooks(manager: pluggy.PluginManager) -> list[tuple[str, Any]]:
-    hooks = manager.hook.realtalk_commands.get_hookimpls()
-    return [(impl.plugin_name, impl.function) for impl in hooks]
+def command_names(app: typer.Typer) -> set[str]:
+    """Names of an application's commands and groups."""
+    names = set()
+    for command in app.registered_commands:
+        names.add(command.name or getattr(command.callback, "__name__", "").lower().replace("_", "-"))
+    for group in app.registered_groups:
+        inner = group.typer_instance.info.name if group.typer_instance else None
+        names.add(str(group.name or inner or ""))
+    return names
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Runs the command line and exits: 0, 2 for what the user can mend, 130 after Ctrl-C, 1 for a bug of ours."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError):
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # an old terminal still gets its message
+    signal.signal(signal.SIGTERM, _terminated)
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
-def run(arguments: list[str]) -> int:
+def _terminated(number: int, frame: FrameType | None) -> NoReturn:
+    """A polite kill ends like Ctrl-C, so that nothing half-made is left behind."""
+    raise KeyboardInterrupt
+
+
+def run(arguments: Sequence[str]) -> int:
     """Runs the command line and returns the exit code."""
-    app = build_app()
-    _plugin_commands(app)
-    command = typer.main.get_command(app)
+    command: Any = None
     try:
-        result = command.main(arguments, prog_name="realtalk", standalone_mode=False)
+        app = build_app()
+        # a built-in command needs no plugin's commands; a disabled plugin's code must then not even be imported
+        if next((word for word in arguments if not word.startswith("-")), None) not in command_names(app):
+            add_plugin_commands(app)
+        command = typer.main.get_command(app)
+        result = command.main(list(arguments), prog_name="realtalk", standalone_mode=False)
+        sys.stdout.flush()
         return result if isinstance(result, int) else 0
-    except UserError as error:
-        note(f"realtalk: {error}" if "\n" not in error.message else str(error))
-        return 2
-    except _CLICK.NoArgsIsHelpError as error:
-        error.show()
-        return 2
-    except _CLICK.UsageError as error:
-        note(f"realtalk: {_usage(error, command)}")
-        return 2
-    except _CLICK.ClickException as error:
-        note(f"realtalk: {error.format_message()}")
-        return 2
-    except (KeyboardInterrupt, typer.Abort):
-        note("\nrealtalk: stopped")
-        return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:
-        cure = _MENDABLE_OS_ERRORS.get(error.errno or 0)
-        if cure is None:
-            return _bug(error)
-        place = f"{error.filename}: " if error.filename else ""
-        note(f"realtalk: {place}{error.strerror}\n  {cure}")
-        return 2
-    except Exception as error:
-        return _bug(error)
-
-
-def _usage(error: Any, command: Any) -> str:
-    text = str(error.format_message())
-    if isinstance(error, _CLICK.NoSuchOption):
-        known = [opt for param in error.ctx.command.params for opt in param.opts] if error.ctx else []
-        return f"no such option {error.option_name!r}{did_you_mean(error.option_name, known)}"
-    if text.startswith("No such command"):
-        word = text.split("'")[1]
-        return f"no such command {word!r}{did_you_mean(word, command.commands)}"
-    where = error.ctx.command_path if error.ctx else "realtalk"
-    return f"{text}\n  See: {where} --help"
-
-
-def _bug(error: BaseException) -> int:
-    traceback.print_exception(error)
-    from realtalk_core.build import PluginBugError
-
-    if isinstance(error, PluginBugError):
-        note(f"\nrealtalk: {error}\n  This is a bug in that plugin; tell its author.")
-    else:
-        note("\nrealtalk: this is a bug; please report it with the lines above.")
-    return 1
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 1
+    except BaseException as error:
+        code = report(error, command)
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+        return code

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from realtalk_core.config import Config
     from realtalk_core.plugins import Plugins
 
@@ -26,10 +30,22 @@ PresetOption = Annotated[
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", help="STAGE=NAME, STAGE.PARAM=VALUE, motion.PARAM=VALUE or fps=N; repeatable.", metavar="KEY=VALUE"
+        "--set",
+        help="STAGE=NAME, STAGE.PARAM=VALUE, motion.PARAM=VALUE or fps=N; repeatable. `realtalk explain` lists them.",
+        metavar="KEY=VALUE",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a script to read.")]
+
+
+def field_help(model: type[BaseModel], field: str) -> str:
+    """The sentence under a configuration's field, for an option that sets it: one text, wherever it is read.
+
+    >>> from realtalk_core.config import MotionConfig
+    >>> field_help(MotionConfig, "start")
+    'Frame of the capture at which the replayed poses begin.'
+    """
+    return " ".join((model.model_fields[field].description or "").split())
 
 
 def say(text: str = "") -> None:
@@ -47,19 +63,31 @@ def say_json(data: Any) -> None:
     say(json.dumps(data, indent=2, ensure_ascii=False, default=str))
 
 
+def terminal_width() -> int | None:
+    """Columns of the terminal, or None where stdout is a file or a pipe: nothing is wrapped there."""
+    return max(40, shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
+
+
 def table(rows: Sequence[Sequence[str]], indent: str = "") -> None:
-    """Prints aligned columns; plain text, so that it reads the same in a pipe."""
+    """Prints aligned columns: one line a row in a pipe, the last column wrapped in a terminal."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)] if rows else []
+    columns = terminal_width()
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        say((indent + "  ".join([*cells, row[-1]])).rstrip())
+        lead = indent + "".join(cell + "  " for cell in cells)
+        room = columns - len(lead) if columns else 0
+        lines = textwrap.wrap(row[-1], room) if room >= 24 else [row[-1]]
+        say((lead + (lines[0] if lines else "")).rstrip())
+        for line in lines[1:]:
+            say(" " * len(lead) + line)
 
 
-def installed() -> Plugins:
-    """The installed plugins."""
+def installed(file: Path | None = None) -> Plugins:
+    """The installed plugins, without those that the configuration disables."""
+    from realtalk_core.config import disabled_plugins
     from realtalk_core.plugins import discover
 
-    return discover()
+    return discover(disabled_plugins(file))
 
 
 def configuration(

@@ -109,14 +109,9 @@ def load_config(
     Raises:
         ConfigError: with every problem, each as `file:line:column: path: message`.
     """
-    if file is None and (named := os.environ.get(ENV_CONFIG)):
-        file = FilePath(named)
     problems: list[Problem] = []
-    registries = [_read(default_registry(), problems)]
-    if file is not None and file.resolve() != default_registry().resolve():
-        registries.append(_read(file, problems))
-    disabled = {name for registry in registries for name in registry.disabled}
-    found = plugins if plugins is not None else discover(disabled)
+    registries = _registries(file, problems)
+    found = plugins if plugins is not None else discover(_disabled(registries))
     layers = [registry.layer for registry in registries]
     if preset is not None:
         known = [name for registry in registries for name in registry.presets]
@@ -124,8 +119,33 @@ def load_config(
             problems.append(Problem(f"unknown preset {preset!r}{did_you_mean(preset, set(known))}", source="--preset"))
         layers += [registry.presets[preset] for registry in registries if preset in registry.presets]
     required = tuple(value for registry in registries for value in registry.required)
-    source = str(file or default_registry())
+    source = str(_chosen(file))
     return _resolve(layers, required, preset, tuple(sets), found, problems, source)
+
+
+def disabled_plugins(file: FilePath | None = None) -> frozenset[str]:
+    """Plugins that the configuration disables, whatever else is wrong with it.
+
+    Raises:
+        UserError: if a file cannot be read.
+    """
+    return _disabled(_registries(file, []))
+
+
+def _chosen(file: FilePath | None) -> FilePath:
+    named = os.environ.get(ENV_CONFIG)
+    return file or (FilePath(named) if named else default_registry())
+
+
+def _registries(file: FilePath | None, problems: list[Problem]) -> list[Registry]:
+    """The shipped registry, and the chosen one on top if it is another."""
+    shipped, chosen = default_registry(), _chosen(file)
+    files = [shipped] if chosen.resolve() == shipped.resolve() else [shipped, chosen]
+    return [_read(each, problems) for each in files]
+
+
+def _disabled(registries: Sequence[Registry]) -> frozenset[str]:
+    return frozenset(name for registry in registries for name in registry.disabled)
 
 
 def _read(file: FilePath, problems: list[Problem]) -> Registry:
