@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from pydantic import Field
 
 from realtalk_core import declare
 from realtalk_core.hookspecs import hookimpl
 from realtalk_core.spec import ComponentConfig, ComponentSpec
+
+if TYPE_CHECKING:
+    from realtalk_ldm.deformer import LdmDeformer
 
 
 class LdmConfig(ComponentConfig):
@@ -54,7 +57,7 @@ class LdmConfig(ComponentConfig):
         return cls(hidden=32, embedding=4, res_blocks=1, feed_forward=32, components=12, steps=60, batch=32)
 
 
-def _load() -> type:
+def _load() -> type[LdmDeformer]:
     from realtalk_ldm.deformer import LdmDeformer
 
     return LdmDeformer

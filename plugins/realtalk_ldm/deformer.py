@@ -15,8 +15,9 @@ from realtalk_core.errors import UserError
 from realtalk_core.expression import inner_lip_pairs
 from realtalk_core.landmarks import IBUG68_FROM_MEDIAPIPE478
 from realtalk_core.types import EmotionTrack, LandmarkTrack
+from realtalk_ldm.lips import LipGuard
 from realtalk_ldm.network import DeformationNetwork
-from realtalk_ldm.prior import Prior, label_indices, protect
+from realtalk_ldm.prior import Prior, label_indices
 
 if TYPE_CHECKING:
     from realtalk_core.training.data import TrainingData
@@ -43,7 +44,7 @@ class LdmDeformer:
         self.config, self.total_steps = config, config.steps
         self.mean, self.std = tensors["faces.mean"], tensors["faces.std"]
         self.components, self.centre = tensors["components"], tensors["centre"]
-        self.above_mouth, self.scale = tensors["above_mouth"], float(tensors["scale"])
+        self.lips = LipGuard(float(tensors["lips.full"]), tensors["lips.follow"])
         self.net = DeformationNetwork(config, self.components.shape[0])
         weights = {k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")}
         if weights:
@@ -63,8 +64,8 @@ class LdmDeformer:
             "faces.std": self.std,
             "components": self.components,
             "centre": self.centre,
-            "above_mouth": self.above_mouth,
-            "scale": torch.tensor([self.scale]),
+            "lips.full": torch.tensor([self.lips.full]),
+            "lips.follow": self.lips.follow,
         }
 
     # ---- inference --------------------------------------------------------------------------------------------------
@@ -101,7 +102,7 @@ class LdmDeformer:
         centre = (weights @ self.centre.flatten(1)).view_as(points)
         move = self.config.delta * (centre + torch.einsum("nr,rkc->nkc", summed, self.components))
         if self.config.protect_mouth:
-            move = protect(points, move, self.above_mouth, self.scale, self.config.protect_mouth)
+            move = self.lips.protect(points, move, self.config.protect_mouth)
         moved = (weights.sum(1) > 0)[:, None, None]
         return LandmarkTrack(torch.where(moved, points + move, points), landmarks.scheme, landmarks.fps)
 
@@ -137,8 +138,8 @@ class LdmDeformer:
                     "faces.std": torch.full((3,), 0.2 * prior.units.scale),
                     "components": rows.reshape(rank, *faces.shape[1:]).contiguous(),
                     "centre": centre,
-                    "above_mouth": prior.units.above_mouth,
-                    "scale": torch.tensor([prior.units.scale]),
+                    "lips.full": torch.tensor([prior.lips.full]),
+                    "lips.follow": prior.lips.follow,
                 },
             )
         made._faces, made._prior = faces, prior
@@ -160,7 +161,7 @@ class LdmDeformer:
         faces, labels, moves = batch["faces"], batch["labels"], batch["moves"]
         found = self.net(self._normal(faces), labels)
         got = self.centre[labels] + torch.einsum("nr,rkc->nkc", found, self.components)
-        unit = (0.1 * self.scale) ** 2
+        unit = (0.1 * self._prior.units.scale) ** 2
         error = (got - moves).square().sum(2).mean() / unit
         upper, lower = (list(side) for side in inner_lip_pairs(faces.shape[1]))
         part = (got - moves)[:, upper, 1] - (got - moves)[:, lower, 1]

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from realtalk_core.emotion import LABELS, NEUTRAL
-from realtalk_core.expression import inner_lip_pairs
+from realtalk_ldm.lips import LipGuard
 from realtalk_ldm.units import OPENING, ActionUnits
 
 RIGHT_ONLY = "right"
@@ -35,12 +35,6 @@ PROTOTYPES: dict[str, dict[int, float]] = {
 ONE_SIDED: dict[str, dict[int, float]] = {"contempt": {12: 0.5, 14: 1.0, 10: 0.3, 2: 0.35}}
 """Further units, on the person's right side only."""
 
-OPEN_CM = 0.35
-"""Lips this far apart (on a face of standard size) take an emotion's change of the gap in full; a dropped jaw needs
-twice that, so that it does not make the lips snap open."""
-LEAST_LEFT = 0.45
-"""An emotion may take an opening down to this share of itself, never close it."""
-
 
 @dataclass(frozen=True, slots=True)
 class Prior:
@@ -48,11 +42,13 @@ class Prior:
 
     Attributes:
         units: The person's action units.
+        lips: Keeps lips shut that speech holds shut.
         opening: `8 K 3`, what units 25 and 26 add; scaled by how far the lips are open.
         rest: `8 K 3`, all other units, the right and the left half of the face apart: `8 2 K 3`.
     """
 
     units: ActionUnits
+    lips: LipGuard
     opening: Float[Tensor, "8 K 3"]
     rest: Float[Tensor, "8 2 K 3"]
 
@@ -72,7 +68,7 @@ class Prior:
                     rest[row, 1] += amount * field["left"]
             for unit, amount in ONE_SIDED.get(label, {}).items():
                 rest[row, 0] += amount * units.fields[unit][RIGHT_ONLY]
-        return cls(units, opening, rest)
+        return cls(units, LipGuard.of(neutral, units), opening, rest)
 
     def displacement(
         self,
@@ -88,10 +84,10 @@ class Prior:
             sides: Amount of the right and the left half of each face; 1 if not given.
         """
         sides = points.new_ones(points.shape[0], 2) if sides is None else sides
-        opened = openness(points, 2 * self.units.scale).mean(1)
+        opened = self.lips.openness(points, 2.0).mean(1)
         move = torch.einsum("nskc,ns->nkc", self.rest[labels], sides)
         move = move + self.opening[labels] * (opened * sides.mean(1))[:, None, None]
-        return protect(points, move, self.units.above_mouth, self.units.scale)
+        return self.lips.protect(points, move)
 
     def pairs(
         self, points: Float[Tensor, "N K 3"], labels: Tensor, variety: float, random: Generator
@@ -104,54 +100,6 @@ class Prior:
         shear = 0.15 * variety * torch.randn(count, 1, 3, generator=random).clamp(-2, 2)
         faces = points * stretch + shear * points[..., [1, 2, 0]]
         return faces, move * stretch
-
-
-def openness(points: Float[Tensor, "N K 3"], scale: float) -> Float[Tensor, "N P"]:
-    """How far each pair of inner-lip landmarks is open, 0 to 1, on a face of this scale."""
-    upper, lower = inner_lip_pairs(points.shape[1])
-    gap = points[:, list(upper), 1] - points[:, list(lower), 1]
-    return (gap / (OPEN_CM * scale)).clamp(0, 1)
-
-
-def protect(
-    points: Float[Tensor, "N K 3"],
-    move: Float[Tensor, "N K 3"],
-    above_mouth: Float[Tensor, "K"],
-    scale: float,
-    share: float = 1.0,
-) -> Float[Tensor, "N K 3"]:
-    """Lets an emotion move lips together but not part lips that speech holds shut, nor shut lips that it parts.
-
-    The change of each inner-lip gap is scaled by how open it is, so that a gap of nothing stays nothing and every
-    opening keeps its order; the correction fades into the skin above and below.
-
-    Args:
-        points: Faces of neutral speech.
-        move: What an emotion would do to them.
-        above_mouth: 1 for skin above the slit, 0 below.
-        scale: Size of the face against the standard one.
-        share: 1 corrects wholly, 0 not at all.
-    """
-    upper, lower = (list(side) for side in inner_lip_pairs(points.shape[1]))
-    gap = (points[:, upper, 1] - points[:, lower, 1]).clamp_min(0)
-    change = move[:, upper] - move[:, lower]
-    wanted = change * openness(points, scale)[..., None]
-    floor = (LEAST_LEFT - 1) * gap
-    wanted = torch.cat([wanted[..., :1], torch.maximum(wanted[..., 1], floor)[..., None], wanted[..., 2:]], -1)
-    fix = share * (wanted - change) / 2
-    return move + torch.einsum("kp,npc->nkc", _spread(points.mean(0), upper, lower, above_mouth, scale), fix)
-
-
-def _spread(face: Tensor, upper: list[int], lower: list[int], above_mouth: Tensor, scale: float) -> Tensor:
-    """`K P`: how far each landmark follows the correction of each pair, against its direction below the slit."""
-    middle = (face[upper] + face[lower])[:, :2] / 2
-    near = torch.cdist(face[:, :2], middle)
-    follow = torch.softmax(-(near / (0.25 * scale)).square(), 1)
-    beyond = (near.amin(1) - 0.35 * scale).clamp_min(0) / (0.6 * scale)
-    out = follow * (torch.exp(-beyond.square()) * (2 * above_mouth - 1))[:, None]
-    out[upper] = torch.eye(len(upper))
-    out[lower] = -torch.eye(len(lower))
-    return out
 
 
 def label_indices(count: int, random: Generator) -> Tensor:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from realtalk_core import declare
 from realtalk_core.hookspecs import hookimpl
 from realtalk_core.spec import ComponentConfig, ComponentSpec
+
+if TYPE_CHECKING:
+    from realtalk_mel.encoder import MelEncoder
 
 
 class MelConfig(ComponentConfig):
@@ -27,7 +31,7 @@ class MelConfig(ComponentConfig):
     """Whether pitch and voicing are given beside the spectrum."""
 
 
-def _load() -> type:
+def _load() -> type[MelEncoder]:
     from realtalk_mel.encoder import MelEncoder
 
     return MelEncoder

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field
 
@@ -11,11 +11,14 @@ from realtalk_core import declare
 from realtalk_core.hookspecs import hookimpl
 from realtalk_core.spec import ComponentConfig, ComponentSpec
 
+if TYPE_CHECKING:
+    from realtalk_vae.generator import VaeGenerator
+
 
 class VaeConfig(ComponentConfig):
     """Sizes, training and sampling of the generator. Sizes suit one person's minute; the paper's are in docs/vae.md."""
 
-    hidden: int = Field(96, ge=8, le=1024)
+    hidden: int = Field(64, ge=8, le=1024)
     """Channels of encoder and decoder (the paper's setting: 256)."""
 
     latent: int = Field(16, ge=1, le=256)
@@ -27,7 +30,7 @@ class VaeConfig(ComponentConfig):
     decoder_layers: int = Field(4, ge=1, le=32)
     """Gated layers of the decoder."""
 
-    condition: int = Field(96, ge=8, le=1024)
+    condition: int = Field(64, ge=8, le=1024)
     """Channels of the encoded sound (the paper's setting: 128)."""
 
     flow_layers: int = Field(4, ge=1, le=16)
@@ -39,13 +42,13 @@ class VaeConfig(ComponentConfig):
     components: int = Field(24, ge=2, le=128)
     """Components of the person's expression basis that are generated."""
 
-    dropout: float = Field(0.2, ge=0.0, lt=1.0)
+    dropout: float = Field(0.5, ge=0.0, lt=1.0)
     """Dropout within encoder, decoder and sound."""
 
     augment: float = Field(1.0, ge=0.0, le=2.0)
     """Strength of training augmentation: level, tone colour, noise, voice and speaking rate; 0 is off."""
 
-    steps: int = Field(1500, ge=1)
+    steps: int = Field(400, ge=1)
     """Training steps."""
 
     batch: int = Field(16, ge=1, le=512)
@@ -54,13 +57,13 @@ class VaeConfig(ComponentConfig):
     window: int = Field(64, ge=8, le=1024)
     """Frames in a stretch."""
 
-    learning_rate: float = Field(1.5e-3, gt=0.0, le=0.1)
+    learning_rate: float = Field(1e-3, gt=0.0, le=0.1)
     """Peak learning rate; short warm-up, cosine decay."""
 
     weight_decay: float = Field(0.05, ge=0.0, le=1.0)
     """Decoupled weight decay."""
 
-    kl: float = Field(0.4, ge=0.0)
+    kl: float = Field(0.05, ge=0.0)
     """Weight of the Monte-Carlo KL divergence between posterior and flow prior."""
 
     temperature: float = Field(0.2, ge=0.0, le=2.0)
@@ -88,7 +91,7 @@ def _given(config: VaeConfig) -> frozenset[str]:
     return frozenset({"landmarks:68"} if config.landmarks == "ibug68" else {"landmarks:68", "landmarks:478"})
 
 
-def _load() -> type:
+def _load() -> type[VaeGenerator]:
     from realtalk_vae.generator import VaeGenerator
 
     return VaeGenerator

@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import interpolate
 
-QUIET_SHARE = 0.15
+QUIET_SHARE = 0.3
 """Share of the stretches that get a pause of digital silence put in, with the resting face as its answer."""
 
 PAUSE_FADE = 3.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from realtalk_vae import VaeConfig
 
 NOISE_BLOCK = 64
+AVERAGE = 0.98
+"""How much of the averaged weights each step keeps, once there are enough of them."""
 VELOCITY_WEIGHT = 3.0
 SPREAD_WEIGHT = 0.3
 UPPER_WEIGHT = 0.15
@@ -45,10 +48,9 @@ class VaeGenerator:
         self.mean, self.std = tensors["features.mean"], tensors["features.std"]
         self.rest = tensors["rest"]
         self.net = FlowVae(config, self.mean.numel(), self.rest.numel())
-        weights = {k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")}
-        if weights:
+        if weights := _under("net.", tensors):
             self.net.load_state_dict(weights)
-        self.net.eval()
+        self.average = copy.deepcopy(self.net).eval().requires_grad_(False)
         self.context_frames = self.net.receptive
 
     @classmethod
@@ -58,8 +60,7 @@ class VaeGenerator:
 
     def state(self) -> dict[str, Tensor]:
         """Weights, expression basis, ranges of the features."""
-        net = {f"net.{name}": value.detach().clone() for name, value in self.net.state_dict().items()}
-        return {**net, **self._ranges()}
+        return {**_named("net.", self.average), **self._ranges()}
 
     def _ranges(self) -> dict[str, Tensor]:
         return {
@@ -92,8 +93,7 @@ class VaeGenerator:
         front = start % STRIDE
         heard = to_whole_steps(((rows - self.mean) / self.std).T[None], front)
         noise = self._noise((start - front) // STRIDE, heard.shape[2] // STRIDE)
-        self.net.eval()
-        motion = self.net.sample(heard, noise * self.config.temperature)[0].T[front : front + len(audio)]
+        motion = self.average.sample(heard, noise * self.config.temperature)[0].T[front : front + len(audio)]
         lively = self.rest + (motion - self.rest) * self.config.mouth_amp
         scheme = "mediapipe478" if self.basis.neutral.shape[0] == 478 else "ibug68"
         return LandmarkTrack(closed_not_crossed(self.basis.decode(lively)), scheme, audio.fps)
@@ -232,8 +232,12 @@ class VaeGenerator:
         return [self._optimizer]
 
     def after_step(self, step: int) -> None:
-        """Moves the learning rate."""
+        """Moves the learning rate and the average of the weights, which is what generates."""
         self._set_rate(step + 1)
+        keep = min(AVERAGE, step / (step + 10))
+        with torch.no_grad():
+            for mean, value in zip(self.average.state_dict().values(), self.net.state_dict().values(), strict=True):
+                mean.lerp_(value, 1 - keep)
 
     def _set_rate(self, step: int) -> None:
         warm = min(1.0, (step + 1) / max(1, min(100, self.total_steps // 10)))
@@ -242,12 +246,21 @@ class VaeGenerator:
             group["lr"] = self.config.learning_rate * warm * (0.02 + 0.98 * cosine)
 
     def training_state(self) -> dict[str, Tensor]:
-        """Raw weights."""
-        return self.state()
+        """Raw weights and their average."""
+        return {**_named("net.", self.net), **_named("average.", self.average)}
 
     def load_training_state(self, tensors: Mapping[str, Tensor]) -> None:
         """Puts `training_state` back."""
-        self.net.load_state_dict({k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")})
+        self.net.load_state_dict(_under("net.", tensors))
+        self.average.load_state_dict(_under("average.", tensors))
+
+
+def _named(prefix: str, net: FlowVae) -> dict[str, Tensor]:
+    return {prefix + name: value.detach().clone() for name, value in net.state_dict().items()}
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def closed_not_crossed(points: Tensor) -> Tensor:
