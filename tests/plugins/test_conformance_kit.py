@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from realtalk_core.errors import UserError
 from realtalk_core.plugins import Plugins, discover_from
 from realtalk_core.testing import run_conformance
 from realtalk_core.testing.checks import all_checks
