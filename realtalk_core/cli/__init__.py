@@ -15,8 +15,9 @@ from typing import Any, NoReturn
 import typer
 
 from realtalk_core import __version__
-from realtalk_core.cli.common import note, say
+from realtalk_core.cli.common import installed, note, say
 from realtalk_core.cli.failures import report
+from realtalk_core.errors import UserError
 
 COMMANDS = (
     "doctor", "plugins", "explain", "schema", "check", "capture", "train", "synthesize", "evaluate", "inspect",
@@ -56,9 +57,12 @@ def build_app() -> typer.Typer:
 
 def add_plugin_commands(app: typer.Typer) -> None:
     """Adds plugins' commands. One that fails, or takes a name that is taken, is reported and left out."""
-    from realtalk_core.cli.common import installed
-
-    for implementation in installed().manager.hook.realtalk_commands.get_hookimpls():
+    try:
+        plugins = installed()
+    except UserError as error:  # a wrong REALTALK_CONFIG must not take `realtalk --help` away
+        note(f"plugins' commands were left out: {error}")
+        return
+    for implementation in plugins.manager.hook.realtalk_commands.get_hookimpls():
         probe = typer.Typer(rich_markup_mode=None)
         try:
             implementation.function(*(probe for _ in implementation.argnames))

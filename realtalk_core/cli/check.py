@@ -20,7 +20,7 @@ from realtalk_core.errors import ConfigError
 def register(app: typer.Typer) -> None:
     """Adds the command."""
 
-    @app.command()
+    @app.command(short_help="Is this configuration right?")
     def check(
         config: ConfigOption = None, preset: PresetOption = None, sets: SetOption = None, as_json: JsonOption = False
     ) -> None:

@@ -12,7 +12,7 @@ from realtalk_core.cli.common import JsonOption, installed, say, say_json, table
 def register(app: typer.Typer) -> None:
     """Adds the command."""
 
-    @app.command()
+    @app.command(short_help="Does a plugin keep the contract?")
     def conform(
         plugin: Annotated[str, typer.Argument(help="A plugin or component, such as triplane_nerf.")],
         as_json: JsonOption = False,

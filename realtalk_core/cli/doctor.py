@@ -40,23 +40,27 @@ _OPTIONAL = {
 def register(app: typer.Typer) -> None:
     """Adds the command."""
 
-    @app.command()
+    @app.command(short_help="What is here, what is missing, what to do.")
     def doctor(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         """Shows versions, devices, the fast path each component takes, model files, and plugins that failed."""
-        plugins = installed()
+        from realtalk_core.models import cache_folder
+
+        plugins = installed(config)
         components = _components(plugins)
         facts: dict[str, Any] = {
             "versions": _versions(),
             "optional": {name: _version(name) for name in _OPTIONAL},
             "devices": _devices(),
             "models": _models(),
+            "model_cache": str(cache_folder()),
             "components": components,
             "failures": [{"name": f.name, "kind": f.kind, "reason": f.reason} for f in plugins.failures],
+            "heavy_plugins": {info.name: list(info.heavy) for info in plugins.loaded if info.heavy},
             "configuration": _configuration(plugins, config),
         }
         broken = [f for f in plugins.failures if f.kind != "disabled"]
-        loadable = all(row["works"] for row in components)
-        facts["healthy"] = facts["configuration"] == "valid" and loadable and not broken
+        working = all(row["works"] for row in (*components, *facts["models"], facts["devices"]))
+        facts["healthy"] = facts["configuration"] == "valid" and working and not broken
         if as_json:
             say_json(facts)
         else:
@@ -81,30 +85,28 @@ def _versions() -> dict[str, str | None]:
 
 
 def _devices() -> dict[str, Any]:
-    import torch
+    cores = f"{len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
+    try:
+        import torch
 
-    capability = torch.backends.cpu.get_cpu_capability()
-
-    cuda = (
-        [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
-    )
-    return {
-        "cpu": f"{os.cpu_count()} cores; torch: {torch.get_num_threads()} threads, {capability}",
-        "cuda": cuda or None,
-    }
+        threads, capability = torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()
+        cuda = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    except Exception as error:  # doctor is for finding out why an installation does not work
+        return {"cpu": f"{cores}; torch does not work: {_one_line(error)}", "cuda": None, "works": False}
+    return {"cpu": f"{cores}; torch: {threads} threads, {capability}", "cuda": cuda or None, "works": True}
 
 
-def _models() -> list[dict[str, str]]:
+def _models() -> list[dict[str, Any]]:
     from realtalk_core.models import MODELS, find_model
 
     rows = []
     for name, model in MODELS.items():
         try:
-            found = find_model(name)
+            found, works = find_model(name), True
             state = str(found) if found else "not here; fetched when first needed"
         except RealTalkError as error:
-            state = " ".join(str(error).split())
-        rows.append({"name": name, "what": model.what, "state": state})
+            state, works = _one_line(error), False
+        rows.append({"name": name, "what": model.what, "state": state, "works": works})
     return rows
 
 
@@ -115,13 +117,18 @@ def _components(plugins: Plugins) -> list[dict[str, Any]]:
     rows = []
     for spec in plugins.specs:
         try:
-            cls = load_class(spec)
-            ask = getattr(cls, "fast_path", None)
-            state, works = str(ask(spec.config())) if callable(ask) else "plain torch or numpy", True
+            ask = getattr(load_class(spec), "fast_path", None)
+            state, works = str(ask(spec.config())) if callable(ask) else "has only one way of working", True
         except RealTalkError as error:
-            state, works = " ".join(str(error).split()), isinstance(error, MissingDependencyError)
+            state, works = _one_line(error), isinstance(error, MissingDependencyError)
+        except Exception as error:
+            state, works = f"its fast_path failed: {_one_line(error)}", False
         rows.append({"stage": spec.stage, "name": spec.name, "fast_path": state, "works": works})
     return rows
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _configuration(plugins: Plugins, file: Path | None) -> str:
@@ -148,13 +155,15 @@ def _show(facts: dict[str, Any]) -> None:
         [("cpu", facts["devices"]["cpu"]), ("cuda", ", ".join(cuda) if cuda else "none; everything runs on the CPU")],
         "  ",
     )
-    say("model files")
+    say(f"model files (looked for in REALTALK_MODELS, then {facts['model_cache']})")
     table([(row["name"], row["what"], row["state"]) for row in facts["models"]], "  ")
     say("components and the path each takes")
     table([(row["stage"], row["name"], row["fast_path"]) for row in facts["components"]], "  ")
     if facts["failures"]:
         say("plugins left out")
         table([(row["name"], row["kind"], row["reason"]) for row in facts["failures"]], "  ")
+    for name, heavy in facts["heavy_plugins"].items():
+        say(f"slow: plugin {name!r} imports {', '.join(heavy)} already when it is declared")
     say(f"configuration: {facts['configuration']}")
     say("all is well" if facts["healthy"] else "something above needs mending")
     sys.stdout.flush()

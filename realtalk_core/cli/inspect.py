@@ -15,7 +15,7 @@ from realtalk_core.errors import UserError
 def register(app: typer.Typer) -> None:
     """Adds the command."""
 
-    @app.command()
+    @app.command(short_help="What a capture, avatar, checkpoint or video is.")
     def inspect(
         path: Annotated[Path, typer.Argument(help="A capture, an avatar, a checkpoint or a video.")],
         as_json: JsonOption = False,

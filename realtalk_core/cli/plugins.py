@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import typer
 
-from realtalk_core.cli.common import JsonOption, installed, say, say_json, table
+from realtalk_core.cli.common import ConfigOption, JsonOption, installed, say, say_json, table
 from realtalk_core.spec import STAGES
 
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
 
-    @app.command()
-    def plugins(as_json: JsonOption = False) -> None:
+    @app.command(short_help="What is installed, and what was left out.")
+    def plugins(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         """Lists the installed components by stage, and the plugins that were left out, each with its reason."""
-        found = installed()
+        found = installed(config)
         if as_json:
             keys = ("stage", "name", "plugin", "summary", "api", "version", "requires", "extra")
             parts = ("name", "module", "distribution")
@@ -43,3 +43,6 @@ def register(app: typer.Typer) -> None:
         if found.failures:
             say("left out")
             table([(f.name, f.kind, f.reason) for f in found.failures], "  ")
+        for info in found.loaded:
+            if info.heavy:
+                say(f"slow: plugin {info.name!r} imports {', '.join(info.heavy)} already when it is declared")

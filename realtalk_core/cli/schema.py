@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     """Adds the command."""
 
-    @app.command()
+    @app.command(short_help="The JSON Schema of registry.yaml.")
     def schema() -> None:
         """Prints the JSON Schema of registry.yaml, with the components that are installed; editors complete from it."""
         say_json(registry_schema(installed()))

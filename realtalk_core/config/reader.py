@@ -80,7 +80,7 @@ def read_yaml(text: str | bytes, source: str) -> Document:
         try:
             text = text.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            line = text.count(b"\n", 0, error.start) + 1
+            line = error.object.count(b"\n", 0, error.start) + 1
             fault(Problem(f"this is not UTF-8 text (byte {error.start}); save it as UTF-8", "", source, line, 1))
             return document
     try:
