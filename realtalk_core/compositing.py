@@ -2,8 +2,9 @@
 
 The replayed frame has the head in the same pose as the rendered one, so hair, ears and torso are best left as they
 were filmed; only the face and what lies just below it is replaced ("portrait", reference notes §1.7). There, under the
-rendered head, the filmed head is first taken away: torso and neck are continued smoothly upward into its place, and
-the background plate shows where neither reaches. So a jaw that is now higher uncovers neck, never the old chin.
+rendered head, the filmed head is first taken away: the torso's outline is continued smoothly upward into its place,
+coloured as the neck is, and the background plate shows where it does not reach. So a jaw that is now higher uncovers
+neck, never the old chin.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from numpy.typing import NDArray
 
 from realtalk_core.landmarks import FACE_OVAL
 
-Array = NDArray[np.float32]
-Points = NDArray[np.floating[Any]]
+Array = NDArray[Any]
+Points = NDArray[Any]
 
 FILL_SIDE = 160
 """Side at which the fill is made; it is smooth, and hidden but for a few pixels."""
@@ -55,30 +56,50 @@ def composite(
         `S S 3`.
     """
     plate = backdrop.picture
-    colour, cover = behind_head(frame, person, head)
+    colour, cover = behind_head(frame, person, head, face)
     under = colour + (1 - cover) * plate
     replaced = rgb * alpha + under * (1 - alpha)
     if backdrop.replaced:
         frame = decontaminated(frame, person) * person + plate * (1 - person)
-    return frame + (replaced - frame) * face
+    return np.asarray(frame + (replaced - frame) * face, np.float32)
 
 
-def behind_head(frame: Array, person: Array, head: Array) -> tuple[Array, Array]:
-    """The torso alone, continued into the place of the head.
+def behind_head(frame: Array, person: Array, head: Array, face: Array) -> tuple[Array, Array]:
+    """The torso alone, its outline continued into the place of the head, with the colour of the neck.
+
+    What a raised jaw uncovers is skin in the chin's shadow. So the colour is continued from those parts of the torso
+    that have the face's tint (a neck, not a collar), and faintly from the face itself, darkened.
 
     Returns:
         `S S 3` premultiplied colour, and `S S 1` alpha.
     """
     side = frame.shape[0]
-    radius = max(2, round(side * 0.014))
-    gone = _grown(head[..., 0], radius)
+    gone = _grown(head[..., 0], max(2, round(side * 0.014)))
     known = np.clip(1 - 1.6 * gone, 0, 1)[..., None]
     torso = person * known
-    layer, small = np.concatenate([frame * torso, torso], -1), min(side, FILL_SIDE)
-    filled = pull_push(*(resized(x, (small, small), cv2.INTER_AREA) for x in (layer, known)))
-    out = layer + (1 - known) * resized(filled, (side, side), cv2.INTER_CUBIC)
-    cover = np.clip(out[..., 3:], 0, 1)
-    return np.clip(out[..., :3], 0, cover), cover
+    small = (min(side, FILL_SIDE),) * 2
+    frame_s, known_s, torso_s, head_s, face_s = (
+        resized(x, small, cv2.INTER_AREA) for x in (frame, known, torso, head, face)
+    )
+    skin = head_s * face_s
+    neck = torso_s * _likeness(frame_s, skin)
+    colour = pull_push(frame_s * (neck + SHADE * SKIN_WEIGHT * skin), neck + SKIN_WEIGHT * skin)
+    cover = np.clip(2 * pull_push(torso_s, known_s) - 0.5, 0, 1)
+    colour, cover = (resized(x, (side, side), cv2.INTER_LINEAR) for x in (colour, cover))
+    cover = torso + (1 - known) * cover
+    return np.asarray(frame * torso + colour * (cover - torso)), cover
+
+
+SHADE = 0.72
+"""How much darker a neck is than the face above it."""
+SKIN_WEIGHT = 0.1
+
+
+def _likeness(frame: Array, skin: Array) -> Array:
+    """`H W 1` in [0, 1]: how near each pixel's tint is to the skin's, whatever its brightness."""
+    tint = cv2.cvtColor(frame, cv2.COLOR_RGB2YCrCb)[..., 1:]
+    mean = (tint * skin).sum((0, 1)) / max(float(skin.sum()), 1e-6)
+    return np.asarray(np.exp(-np.square((tint - mean) / 0.03).sum(-1, keepdims=True) / 2), np.float32)
 
 
 def pull_push(values: Array, weight: Array) -> Array:
@@ -112,7 +133,7 @@ def decontaminated(frame: Array, person: Array) -> Array:
     half = (side // 2, side // 2)
     inside = pull_push(*(resized(x, half, cv2.INTER_AREA) for x in (frame * solid, solid)))
     inside = resized(inside, (side, side), cv2.INTER_LINEAR)
-    return frame * solid + inside * (1 - solid)
+    return np.asarray(frame * solid + inside * (1 - solid), np.float32)
 
 
 def face_region(drawn: Points, filmed: Points, side: int) -> Array:
@@ -150,7 +171,7 @@ def resized(layer: Array, size: tuple[int, int], how: int) -> Array:
 def _lower(points: Points) -> Points:
     """1 for the lowest points, 0 for those above the middle: only the jaw's side of the region reaches down."""
     low, high = points[:, 1].min(), points[:, 1].max()
-    return np.clip(2 * (points[:, 1:] - low) / max(high - low, 1e-6) - 1, 0, 1)
+    return np.asarray(np.clip(2 * (points[:, 1:] - low) / max(high - low, 1e-6) - 1, 0, 1))
 
 
 def _grown(mask: Array, radius: int) -> Array:

@@ -52,7 +52,8 @@ def project(landmarks: LandmarkTrack, cameras: CameraTrack) -> Float[Tensor, "T 
     rotation, centre = cameras.pose[:, :3, :3], cameras.pose[:, None, :3, 3]
     seen = (landmarks.points - centre) @ rotation  # camera-to-head, so its transpose brings head points to the camera
     flat = seen @ cameras.intrinsics.T
-    return flat[..., :2] / flat[..., 2:].clamp_min(1e-6)
+    pixels: Tensor = flat[..., :2] / flat[..., 2:].clamp_min(1e-6)
+    return pixels
 
 
 def landmark_box(points: Float[Tensor, "K 2"], size: int, margin: float = 0.0) -> Box:

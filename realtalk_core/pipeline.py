@@ -15,9 +15,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from realtalk_core.avatar import Avatar
 from realtalk_core.emotion import EmotionPlan, parse_emotion
 from realtalk_core.errors import ShapeError
-from realtalk_core.scene import Scene
+from realtalk_core.motion import Motion
+from realtalk_core.person import Person
+from realtalk_core.scene import Background, Scene
 from realtalk_core.stages import AudioEncoder, EmotionDeformer, LandmarkGenerator, Renderer
 from realtalk_core.types import (
     AudioClip,
@@ -28,6 +31,7 @@ from realtalk_core.types import (
     FrameBatch,
     LandmarkTrack,
 )
+from realtalk_core.video_writer import even
 from realtalk_core.windows import Window, context_frames, windows
 
 CHUNK_SECONDS = 4.0
@@ -94,6 +98,33 @@ class Pipeline:
     scene: Scene | None = None
     fps: float = 25.0
 
+    @classmethod
+    def from_avatar(
+        cls, avatar: Avatar, *, size: int | None = None, background: Background = "original", pose: Person | None = None
+    ) -> Pipeline:
+        """The chain of an avatar.
+
+        Args:
+            avatar: The opened avatar.
+            size: Side of the finished pictures in pixels; the avatar's own if None.
+            background: See `Scene`.
+            pose: Another capture's person whose head motion, eyes and brows are replayed; the avatar's own if None.
+
+        Raises:
+            UserError: if a file is missing or damaged, or the two persons' landmarks differ in scheme.
+        """
+        own = Motion(avatar.person, avatar.config.motion)
+        motion = own if pose is None else Motion(avatar.person.driven_by(pose), avatar.config.motion)
+        return cls(
+            audio=avatar.component("audio"),
+            landmarks=avatar.component("landmarks"),
+            emotion=avatar.component("emotion"),
+            renderer=avatar.component("renderer"),
+            motion=motion,
+            scene=Scene(avatar.footage, own, even(size or avatar.size), background, moved=pose is not None),
+            fps=avatar.fps,
+        )
+
     def frames(
         self,
         sound: AudioClip | Iterable[AudioClip],
@@ -107,7 +138,7 @@ class Pipeline:
         Args:
             sound: A clip, or consecutive chunks of one (`realtalk_core.audio.stream_audio`).
             emotion: A plan, or what `--emotion` takes.
-            size: Side of the rendered pictures; the renderer's own `render_size` or the cameras' if None.
+            size: Side at which the head is rendered; the renderer's own `render_size` or the cameras' if None.
             chunk_seconds: How much to hold at a time.
 
         Yields:
@@ -159,6 +190,8 @@ class Pipeline:
     @torch.no_grad()
     def _pictures(self, cut: Cut, size: int | None) -> Iterator[Tensor]:
         side = size or getattr(self.renderer, "render_size", None)
+        if side and self.scene is not None:
+            side = min(side, self.scene.size)
         cameras = cut.cameras.resized(side, side) if side else cut.cameras
         expected = 0
         for batch in self.renderer.render(cut.drive, cameras):

@@ -18,6 +18,9 @@ from realtalk_core.footage import Footage, Picture
 from realtalk_core.motion import Motion
 from realtalk_core.types import CameraTrack, FrameBatch, LandmarkTrack
 
+Background = str | Picture
+"""`original` (as filmed), `plate` (the background without anything moving), or a picture `H W 3`."""
+
 
 class Scene:
     """Puts rendered heads over a person's footage.
@@ -26,18 +29,17 @@ class Scene:
         footage: The person's own pictures.
         motion: Says which of them each frame of the clip replays.
         size: Side of the finished pictures in pixels.
-        background: `original` (as filmed), `plate` (the background without anything moving), or a picture `H W 3`.
+        background: What stands behind.
         moved: True if the heads' poses are not the footage's own: the filmed body is then carried along in the picture
             plane, and the whole head is replaced instead of the face alone.
     """
 
     def __init__(
-        self, footage: Footage, motion: Motion, size: int, background: str | Picture = "original", moved: bool = False
+        self, footage: Footage, motion: Motion, size: int, background: Background = "original", moved: bool = False
     ) -> None:
         self.footage, self.motion, self.size, self.moved = footage, motion, size, moved
-        given = isinstance(background, np.ndarray)
-        picture = covering(background, size) if given else _fit(footage.plate(), size)
-        filmed = not given and background == "original" and not moved
+        filmed = isinstance(background, str) and background == "original" and not moved
+        picture = _fit(footage.plate(), size) if isinstance(background, str) else covering(background, size)
         self._backdrop = Backdrop(_unit(picture), replaced=not filmed)
         self._layers = lru_cache(maxsize=2)(self._read)
 

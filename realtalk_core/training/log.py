@@ -47,7 +47,7 @@ class MetricsLog:
         axes = figure.add_subplot()
         steps = [row["step"] for row in self._rows]
         for name in self._rows[-1]:
-            values = [row.get(name) for row in self._rows]
+            values: list[Any] = [row.get(name) for row in self._rows]
             if name not in ("step", "seconds") and all(isinstance(v, (int, float)) and v > 0 for v in values):
                 axes.plot(steps, values, label=name, linewidth=2 if name == "loss" else 1)
         axes.set(xlabel="step", title=title, yscale="log")

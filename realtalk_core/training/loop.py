@@ -131,7 +131,7 @@ class StageTraining:
             TrainingStopped: on Ctrl-C, after saving.
             UserError: if the loss is no longer finite, or the saved state does not fit.
         """
-        fabric = Fabric(accelerator=self.options.accelerator, devices=1, precision=self.options.precision)  # type: ignore[arg-type]
+        fabric = Fabric(accelerator=self.options.accelerator, devices=1, precision=self.options.precision)
         raw = list(component.optimizers())
         optimizers = [fabric.setup_optimizers(optimizer) for optimizer in raw]
         header = self._header(seconds=0.0, step=0, total=component.total_steps)
@@ -166,6 +166,14 @@ class StageTraining:
         log.plot(f"{self.spec.stage}: {self.spec.name}")
         self.notify("realtalk_stage_finished", stage=self.spec.stage, component=self.spec.name, seconds=clock.seconds)
         return finished
+
+    def finished(self) -> bool:
+        """Whether the checkpoint that is there is the end of this very training."""
+        if not self.files.checkpoint.is_file():
+            return False
+        header = checkpoint.read_header(self.files.checkpoint)
+        metrics = header.metrics
+        return _essence(header) == _essence(self._header()) and metrics.get("step", 0) == metrics.get("total")
 
     def _step(self, fabric: Fabric, component: Trainable, optimizers: Sequence[Any], step: int) -> dict[str, float]:
         seed_step(self.data.seed, step)
@@ -223,6 +231,11 @@ class StageTraining:
         assert isinstance(component, Stateful)
         tensors: dict[str, Tensor] = {name: t.detach().clone() for name, t in component.state().items()}
         return type(component).from_state(self.config, tensors)
+
+
+def _essence(header: checkpoint.Header) -> tuple[object, ...]:
+    """What must agree for two trainings to be the same."""
+    return header.stage, header.component, header.version, dict(header.config), header.metrics.get("data")
 
 
 class _Clock:

@@ -1,0 +1,251 @@
+"""From a capture to an avatar: every stage in order, each recorded as it is done."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from realtalk_core import checkpoint
+from realtalk_core.atomic import writing
+from realtalk_core.avatar import new_meta, read_meta, tracks_digest, write_meta
+from realtalk_core.build import build, load_class
+from realtalk_core.capture import Capture
+from realtalk_core.config import Config, Selected
+from realtalk_core.errors import UserError
+from realtalk_core.footage import store_footage
+from realtalk_core.person import Person
+from realtalk_core.spec import PIPELINE_STAGES, Stage
+from realtalk_core.training.data import TrainingData
+from realtalk_core.training.loop import LoopOptions, StageFiles, StageTraining
+from realtalk_core.training.measure import tools
+from realtalk_core.training.observe import notifier
+from realtalk_core.types import AudioFeatures
+
+MIN_SECONDS = 2.0
+"""A capture with less of a face than this teaches nothing."""
+
+Progress = Callable[[str, int, int, Mapping[str, float]], None]
+"""`progress(what, done, total, metrics)`."""
+
+
+@dataclass
+class Session:
+    """One `realtalk train`.
+
+    Attributes:
+        capture: What is learnt from.
+        folder: The avatar's folder.
+        config: The configuration.
+        stages: Which stages to train.
+        split: Share of the capture to learn from; the rest is held out for measuring.
+        seed: Seed of every random choice.
+        consent: What is recorded about the person's consent.
+        resume: Go on from what is there.
+        options: How the loop runs.
+        progress: Told how far it is.
+        seconds: Filled while running: time per step of the work.
+    """
+
+    capture: Capture
+    folder: Path
+    config: Config
+    stages: Sequence[Stage] = PIPELINE_STAGES
+    split: float = 0.9
+    seed: int = 0
+    consent: str | None = None
+    resume: bool = False
+    options: LoopOptions = field(default_factory=LoopOptions)
+    progress: Progress = lambda *_: None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Trains.
+
+        Raises:
+            TrainingStopped: on Ctrl-C; `--resume` goes on.
+            UserError: for captures that nothing can be learnt from, or a place that cannot be written to.
+        """
+        check_capture(self.capture, self.split)
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        meta = self._meta()
+        train, held_out = split_frames(self.capture, self.split)
+        if not self._has_person(meta):
+            with self._timed("person"):
+                self._store_person(train)
+        with self._timed("sound"):
+            data = self._data(train, held_out)
+        for stage in PIPELINE_STAGES:
+            if stage in self.stages:
+                with self._timed(stage):
+                    meta["stages"][stage] = self._train(stage, data)
+                write_meta(self.folder, meta)
+
+    def _meta(self) -> dict[str, Any]:
+        """The `avatar.yaml` to write into: new, or the one that is there with the new configuration."""
+        if not (self.folder / "avatar.yaml").is_file():
+            meta = new_meta(
+                self.folder.resolve().name,
+                self.capture,
+                self.config,
+                split=self.split,
+                seed=self.seed,
+                consent=self.consent,
+            )
+        else:
+            meta = read_meta(self.folder)
+            meta["config"] = self.config.to_dict()
+            if self.consent:
+                meta["consent"] = self.consent
+        write_meta(self.folder, meta)
+        return meta
+
+    def _has_person(self, meta: Mapping[str, Any]) -> bool:
+        """Whether person and films are there already, from this capture."""
+        names = ("person.safetensors", "base.mp4", "matte.mp4", "background.png")
+        same = meta.get("trained_on", {}).get("tracks_sha256") == tracks_digest(self.capture)
+        return same and all((self.folder / name).is_file() for name in names)
+
+    def _store_person(self, train: torch.Tensor) -> None:
+        person = Person.from_capture(self.capture, train)
+        header = checkpoint.Header("person", "person", parents=(tracks_digest(self.capture),))
+        store_footage(self.capture, self.folder, progress=lambda done, total: self.progress("footage", done, total, {}))
+        checkpoint.save(self.folder / "person.safetensors", header, person.tensors())
+
+    def _data(self, train: torch.Tensor, held_out: torch.Tensor) -> TrainingData:
+        """The capture with its sound as the configured encoder hears it."""
+        chosen = self.config.stages["audio"]
+        frames = len(self.capture)
+        data = TrainingData(
+            self.capture, AudioFeatures(torch.zeros(frames, 1), self.capture.fps), train, held_out, self.seed
+        )
+        if "audio" in self.stages and trainable(chosen):
+            with self._timed("audio"):
+                self._train("audio", data)
+        file = StageFiles(self.folder, "audio").checkpoint
+        tensors = checkpoint.load(file, chosen.spec)[1] if trainable(chosen) and file.is_file() else None
+        if trainable(chosen) and tensors is None:
+            raise UserError(
+                f"the audio encoder {chosen.spec.name!r} has not been trained",
+                f"Train it first: realtalk train {self.capture.path} -o {self.folder} --stage audio",
+            )
+        with torch.no_grad():
+            features = build(chosen.spec, chosen.config, tensors=tensors).encode(self.capture.audio, self.capture.fps)
+        return replace(data, features=fitted(features, frames))
+
+    def _train(self, stage: Stage, data: TrainingData) -> dict[str, Any]:
+        """Trains a stage, or only records it if it does not learn; returns its entry in `avatar.yaml`."""
+        chosen = self.config.stages[stage]
+        spec = chosen.spec
+        entry: dict[str, Any] = {"component": spec.name, "plugin": spec.plugin, "version": spec.version}
+        if not trainable(chosen):
+            return entry
+        files = StageFiles(self.folder, stage)
+        measure, preview = tools(stage, data)
+        training = StageTraining(
+            spec,
+            chosen.config,
+            data,
+            self._digest(),
+            files,
+            self.options,
+            parents=(tracks_digest(self.capture),),
+            notify=notifier(self.config.plugins.manager),
+            progress=lambda step, total, metrics: self.progress(stage, step, total, metrics),
+            preview=preview,
+            measure=measure,
+        )
+        if not self.resume:
+            files.state.unlink(missing_ok=True)
+        elif training.finished():
+            return {**entry, "steps": checkpoint.read_header(files.checkpoint).metrics["total"]}
+        header = training.run(build(spec, chosen.config, data=data), resume=self.resume)
+        return {**entry, "steps": header.metrics["total"]}
+
+    def _digest(self) -> str:
+        """Names everything a stage learns from beside its own parameters."""
+        audio = self.config.stages["audio"]
+        parts = [
+            tracks_digest(self.capture), self.split, self.seed, audio.spec.qualified,
+            audio.config.model_dump(mode="json"),
+        ]  # fmt: skip
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def _timed(self, what: str) -> _Timer:
+        return _Timer(self.seconds, what)
+
+
+class _Timer:
+    def __init__(self, into: dict[str, float], what: str) -> None:
+        self._into, self._what, self._began = into, what, 0.0
+
+    def __enter__(self) -> None:
+        self._began = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        self._into[self._what] = self._into.get(self._what, 0.0) + time.monotonic() - self._began
+
+
+def trainable(chosen: Selected) -> bool:
+    """Whether a component learns from a capture."""
+    return hasattr(load_class(chosen.spec), "for_training")
+
+
+def split_frames(capture: Capture, split: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Valid frames of the first part of the clip, and those after it."""
+    train = capture.training_frames(split)
+    everything = capture.training_frames()
+    end = max(1, round(len(capture) * split))
+    return train, everything[everything >= end]
+
+
+def fitted(features: AudioFeatures, frames: int) -> AudioFeatures:
+    """Exactly one row per frame: sound and picture of a capture may differ by a frame at the end.
+
+    Raises:
+        UserError: if they differ by more than a second.
+    """
+    missing = frames - len(features)
+    if abs(missing) > features.fps:
+        sound, pictures = len(features) / features.fps, frames / features.fps
+        raise UserError(
+            f"the capture's sound lasts {sound:.1f} s, its pictures {pictures:.1f} s",
+            "Make the capture again from a video whose sound is complete.",
+        )
+    values = features.values[:frames]
+    if missing > 0:
+        values = torch.cat([values, values[-1:].expand(missing, *values.shape[1:])])
+    return AudioFeatures(values, features.fps)
+
+
+def check_capture(capture: Capture, split: float) -> None:
+    """Refuses captures that nothing can be learnt from.
+
+    Raises:
+        UserError: naming what is missing and what to do.
+    """
+    if not 0 < split <= 1:
+        raise UserError(f"--split {split:g} is outside 0 to 1", "Write the share to learn from, such as 0.8.")
+    if not (capture.path / "audio.wav").is_file():
+        raise UserError(
+            f"{capture.path} has no sound (audio.wav), and speech is what is learnt from",
+            "Make the capture from a video with sound: realtalk capture VIDEO -o DIR",
+        )
+    seconds = capture.training_frames(split).numel() / capture.fps
+    if seconds < MIN_SECONDS:
+        raise UserError(
+            f"{capture.path} has {seconds:.1f} s of a face to learn from; at least {MIN_SECONDS:g} s are needed",
+            "Film for one to five minutes: one person, facing the camera, talking.",
+        )
+    if float(capture.audio.samples.abs().max()) < 1e-3:
+        raise UserError(
+            f"{capture.path}: its sound is silent, and speech is what is learnt from",
+            "Check the microphone, and make the capture again from a video with speech.",
+        )
