@@ -74,7 +74,8 @@ def crop(picture: Picture, box: Box) -> Picture:
 def mouth_opening(landmarks: LandmarkTrack) -> Float[Tensor, "T"]:
     """Distance between the inner lips' centres in centimetres."""
     upper, lower = INNER_LIP_CENTRES if landmarks.scheme == "mediapipe478" else (62, 66)
-    return (landmarks.points[:, upper] - landmarks.points[:, lower]).norm(dim=-1)
+    gap: Tensor = (landmarks.points[:, upper] - landmarks.points[:, lower]).norm(dim=-1)
+    return gap
 
 
 def correlation(a: Float[Tensor, "T"], b: Float[Tensor, "T"]) -> float:

@@ -1,0 +1,172 @@
+"""`realtalk train`: capture to avatar."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from realtalk_core.cli.common import ConfigOption, PresetOption, SetOption, configuration, installed, note, say
+from realtalk_core.errors import UserError, did_you_mean
+from realtalk_core.spec import PIPELINE_STAGES, Stage
+
+if TYPE_CHECKING:
+    from realtalk_core.capture import Capture
+    from realtalk_core.config import Config
+    from realtalk_core.training.session import Session
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+
+    @app.command()
+    def train(
+        capture: Annotated[Path, typer.Argument(help="A capture folder (realtalk capture).", metavar="CAPTURE")],
+        output: Annotated[Path, typer.Option("-o", "--output", help="The avatar's folder.", metavar="AVATAR")],
+        stage: Annotated[
+            str, typer.Option(help="audio, landmarks, emotion, renderer or all.", metavar="STAGE")
+        ] = "all",
+        config: ConfigOption = None,
+        preset: PresetOption = None,
+        sets: SetOption = None,
+        split: Annotated[
+            float | None, typer.Option(help="Share of the capture to learn from; the rest measures. Default 0.9.")
+        ] = None,
+        seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
+        consent: Annotated[
+            str | None, typer.Option(help="What to record about the person's consent.", metavar="TEXT")
+        ] = None,
+        resume: Annotated[bool, typer.Option("--resume", help="Go on from where training stopped.")] = False,
+        force: Annotated[bool, typer.Option("--force", help="Train an existing avatar anew.")] = False,
+    ) -> None:
+        """Trains every stage on a capture and writes the avatar. Ctrl-C saves; --resume goes on to the same result."""
+        stages = _stages(stage)
+        _check_output(output, resume, force, partial=stage != "all")
+        existing = (output / "avatar.yaml").is_file() and not force and (resume or stage != "all")
+        chosen = _merged(output, config, preset, sets or [], stages, resume) if existing else None
+        chosen = chosen or configuration(config, preset, sets)
+
+        from realtalk_core.capture import Capture
+        from realtalk_core.cli.progress import Bars, spoken
+        from realtalk_core.training.loop import TrainingStopped
+        from realtalk_core.training.session import Session
+
+        opened = Capture.open(capture)
+        if abs(opened.fps - chosen.fps) > 1e-6:
+            raise UserError(
+                f"{capture} has {opened.fps:g} frames per second, the configuration {chosen.fps:g}",
+                f"Train with --set fps={opened.fps:g}",
+            )
+        _same_capture(output, opened, existing)
+        with Bars("steps") as bars:
+            session = Session(
+                opened, output, chosen, stages, _split(output, split, existing), seed, consent, resume, progress=bars
+            )
+            try:
+                session.run()
+            except TrainingStopped as stopped:
+                note(f"\n{stopped}\n  Go on with: realtalk train {capture} -o {output}{_stage_flag(stage)} --resume")
+                raise typer.Exit(130) from None
+        _summary(session, spoken)
+
+
+def _stages(stage: str) -> tuple[Stage, ...]:
+    if stage == "all":
+        return PIPELINE_STAGES
+    found = tuple(s for s in PIPELINE_STAGES if s == stage)
+    if not found:
+        raise UserError(f"--stage: unknown stage {stage!r}{did_you_mean(stage, [*PIPELINE_STAGES, 'all'])}")
+    return found
+
+
+def _stage_flag(stage: str) -> str:
+    return "" if stage == "all" else f" --stage {stage}"
+
+
+def _check_output(output: Path, resume: bool, force: bool, partial: bool) -> None:
+    """Refuses to overwrite anything unasked, or what is no avatar at all."""
+    if resume and force:
+        raise UserError("--resume and --force contradict each other", "Give one of them.")
+    if output.exists() and not output.is_dir():
+        raise UserError(f"{output} is a file", "Name a folder for the avatar (-o AVATAR).")
+    if not output.is_dir() or not any(output.iterdir()):
+        return
+    if not (output / "avatar.yaml").is_file():
+        raise UserError(f"{output} is not empty, and no avatar", "Name a new folder for the avatar (-o AVATAR).")
+    if not (resume or force or partial):
+        raise UserError(
+            f"{output} exists already",
+            "Go on with --resume, begin anew with --force, or retrain one stage with --stage STAGE.",
+        )
+
+
+def _merged(
+    output: Path, file: Path | None, preset: str | None, sets: list[str], stages: tuple[Stage, ...], resume: bool
+) -> Config:
+    """The avatar's own configuration, with what is asked for now put into the stages that are to be trained."""
+    from dataclasses import replace
+
+    from realtalk_core.avatar import Avatar
+
+    plugins = installed()
+    own = Avatar.open(output, plugins).config
+    if file is not None or preset is not None:
+        wanted = configuration(file, preset, sets, plugins)
+    else:
+        wanted = Avatar.open(output, plugins, sets).config
+    changed = [s for s in stages if wanted.stages[s] != own.stages[s]]
+    if resume and changed:
+        raise UserError(
+            f"--resume: {', '.join(changed)} began with other parameters than those asked for now",
+            "Leave out --config, --preset and --set to go on as it began, or begin anew with --force.",
+        )
+    return replace(own, stages={**own.stages, **{s: wanted.stages[s] for s in stages}})
+
+
+def _same_capture(output: Path, capture: Capture, existing: bool) -> None:
+    if not existing:
+        return
+    from realtalk_core.avatar import read_meta, tracks_digest
+
+    learnt = read_meta(output).get("trained_on", {})
+    if learnt.get("tracks_sha256") != tracks_digest(capture):
+        raise UserError(
+            f"{output} was trained on another capture ({learnt.get('capture')})",
+            "Name that capture, or begin anew with --force.",
+        )
+
+
+def _split(output: Path, split: float | None, existing: bool) -> float:
+    from realtalk_core.avatar import read_meta
+
+    before = float(read_meta(output).get("trained_on", {}).get("split", 0.9)) if existing else None
+    if split is not None and before is not None and split != before:
+        raise UserError(
+            f"--split {split:g}: {output} was trained with --split {before:g}",
+            "Leave it out, or begin anew with --force.",
+        )
+    return before if before is not None else (0.9 if split is None else split)
+
+
+def _summary(session: Session, spoken: object) -> None:
+    from realtalk_core.checkpoint import read_header
+
+    assert callable(spoken)
+    say(f"{session.folder}: trained on {len(session.capture)} frames")
+    for stage in ("person", "sound", *session.stages):
+        file = session.folder / f"{stage}.safetensors"
+        if stage not in session.seconds:
+            continue
+        line = f"  {stage:<10} {spoken(session.seconds[stage]):>12}"
+        if file.is_file():
+            line += f"  {file.stat().st_size / 1e6:6.1f} MB"
+            measured = {
+                k: v for k, v in read_header(file).metrics.items()
+                if k.startswith(("held_out", "training_", "mouth_", "landmark_"))
+            }  # fmt: skip
+            line += "  " + ", ".join(f"{k} {v:g}" for k, v in measured.items())
+        say(line.rstrip())
+    whole = sum(f.stat().st_size for f in session.folder.rglob("*") if f.is_file() and "training" not in f.parts)
+    say(f"  in all     {spoken(sum(session.seconds.values())):>12}  {whole / 1e6:6.1f} MB")
+    say(f"Next: realtalk synthesize {session.folder} --audio SPEECH --emotion happy:0.7 -o out.mp4")
