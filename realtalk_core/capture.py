@@ -1,7 +1,7 @@
 """The capture folder: one person's prepared video, and the reader every training stage uses.
 
 capture.yaml         format version, source, size, fps, frame count, tracker, report in numbers and words
-audio.wav            mono PCM16 at the source's rate, starting with frame 0
+audio.wav            mono PCM16 at the source's rate, starting with frame 0; absent if the video had no sound
 frames/000000.jpg    square crops, `size` x `size`, quality 95, no chroma subsampling
 masks/000000.png     three channels, RGB order: soft person alpha, soft head alpha, part label (see PARTS)
 tracks.safetensors   see `Tracks`
@@ -129,11 +129,25 @@ class Capture:
         """Landmark scheme of the tracks."""
         return "mediapipe478" if self.tracks.landmarks.shape[1] == 478 else "ibug68"
 
+    @property
+    def has_audio(self) -> bool:
+        """Whether there is sound."""
+        return (self.path / "audio.wav").is_file()
+
     @cached_property
     def audio(self) -> AudioClip:
-        """The clip's sound."""
+        """The clip's sound.
+
+        Raises:
+            UserError: if the video had none.
+        """
         from realtalk_core.audio import read_audio
 
+        if not self.has_audio:
+            raise UserError(
+                f"{self.path} has no sound: its video had none, so a mouth cannot learn to follow speech from it",
+                "Make a capture from a video with the person's voice.",
+            )
         return read_audio(self.path / "audio.wav")
 
     @property

@@ -70,7 +70,7 @@ def frame_masks(
     _fill(face, xy[list(FACE_OVAL)], 1)
     person = np.maximum(person, cv2.blur(face.astype(np.float32), (3, 3)))
     upper, beside = head_zones(xy, side)
-    zone = upper if hair is None else np.maximum(upper, beside * np.clip(2 * hair - 0.5, 0.0, 1.0))
+    zone = upper if hair is None else np.maximum(upper, _hanging(upper, beside, person, hair))
     head = np.minimum(person, zone)
     labels = np.full(person.shape, PARTS["background"], np.uint8)
     labels[person > 0.5] = PARTS["torso"]
@@ -83,6 +83,26 @@ def frame_masks(
         for outline in outlines:
             _fill(labels, xy[list(outline)], PARTS[name])
     return np.dstack([(person * 255 + 0.5).astype(np.uint8), (head * 255 + 0.5).astype(np.uint8), labels])
+
+
+def _hanging(
+    upper: NDArray[np.float32], beside: NDArray[np.float32], person: NDArray[np.float32], hair: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Hair beside the neck that hangs together with the hair above, soft `H W`."""
+    small_side = max(32, upper.shape[0] // 4)
+
+    def shrink(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(cv2.resize(values, (small_side, small_side), interpolation=cv2.INTER_AREA))
+
+    likely = shrink(hair * person)
+    candidate = ((likely > 0.6) & (shrink(np.maximum(upper, beside)) > 0.5)).astype(np.uint8)
+    candidate = cv2.morphologyEx(candidate, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    _, labels = cv2.connectedComponents(candidate)
+    rooted = np.unique(labels[(shrink(upper) > 0.5) & (candidate > 0)])
+    keep = np.isin(labels, rooted[rooted > 0]).astype(np.float32)
+    keep = cv2.dilate(keep, np.ones((3, 3)))
+    full = cv2.resize(keep, upper.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    return np.asarray(full * beside * np.clip(2 * hair - 0.5, 0.0, 1.0), np.float32)
 
 
 def head_zones(xy: NDArray[np.float32], side: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -98,7 +118,7 @@ def head_zones(xy: NDArray[np.float32], side: int) -> tuple[NDArray[np.float32],
     across = np.array([down[1], -down[0]], np.float32)
     far = 4.0 * side
     jaw = xy[list(JAW)]
-    first, last = 2, len(JAW) - 3  # just below the ear lobes
+    first, last = 3, len(JAW) - 4  # below the ear lobes
     top = [jaw[last] + far * across, jaw[last] + far * (across - down), jaw[first] - far * (across + down),
            jaw[first] - far * across]  # fmt: skip
     upper = np.zeros((side, side), np.uint8)

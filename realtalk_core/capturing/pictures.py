@@ -51,8 +51,12 @@ class Scene:
     def masks(self, frame: Picture, index: int) -> NDArray[np.uint8]:
         """The mask file's content for one cropped frame."""
         points = self.points[index]
-        coarse = keep_person(self.segmenter(frame, points), points)
-        return frame_masks(refine(coarse, frame, self.plate), points, self.hair(frame))
+        return frame_masks(self.person(frame, points), points, self.hair(frame))
+
+    def person(self, frame: Picture, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The person's soft mask in one cropped frame."""
+        coarse = self.hair.extend(keep_person(self.segmenter(frame, points), points), frame, points)
+        return refine(coarse, frame, self.plate)
 
 
 def survey(
@@ -65,13 +69,20 @@ def survey(
     ]
     faces = [points[step // 2 + k * step] for k in range(len(crops))]
 
-    def person(crop: Picture, face: NDArray[np.float32]) -> NDArray[np.uint8]:
-        coarse = keep_person(segmenter(crop, face), face)
-        return np.asarray(coarse * 255, np.uint8)
+    def rough(crop: Picture, face: NDArray[np.float32]) -> NDArray[np.float32]:
+        return keep_person(segmenter(crop, face), face)
+
+    def clean(crop: Picture, face: NDArray[np.float32], mask: NDArray[np.float32]) -> NDArray[np.uint8]:
+        return np.asarray(refine(hair.extend(mask, crop, face), crop, plate) * 255, np.uint8)
 
     with _workers() as pool:
-        people = list(pool.map(person, crops, faces))
-    return Scene(box, size, points, segmenter, make_plate(crops, people), HairModel.fit(crops, people, faces))
+        masks = list(pool.map(rough, crops, faces))
+        people = [np.asarray(mask * 255, np.uint8) for mask in masks]
+        hair = HairModel.fit(crops, people, faces)
+        plate = make_plate(crops, people)
+        # cleaner masks uncover more of the background, right beside the head where it counts
+        people = list(pool.map(clean, crops, faces, masks))
+    return Scene(box, size, points, segmenter, make_plate(crops, people), hair)
 
 
 @contextmanager

@@ -18,6 +18,8 @@ CONTEXT = 2
 """Frames of sound on each side of a picture that the regression sees."""
 REACH = 12
 """Shifts tried on each side, in frames."""
+ANTICIPATION_MS = 40.0
+"""In speech the mouth moves ahead of its own sound; clips known to be in sync measure this much apart."""
 LEAST_SECONDS = 3.0
 RIDGE = 3e-2
 
@@ -93,7 +95,7 @@ def measure_sync(clip: AudioClip, mouth: Array, fps: float, valid: NDArray[np.bo
     excess[np.abs(np.arange(len(curve)) - best) > 4] = 0.0
     centre = float((excess * np.arange(len(curve))).sum() / excess.sum()) if height[best] > 0 else float(best)
     # the sound that fits lies `shift` frames after the picture: the mouth was early by as much
-    lag = -(centre - REACH) * 1000 / fps
+    lag = ANTICIPATION_MS - (centre - REACH) * 1000 / fps
     return Sync(round(lag, 1), curve[best], curve[REACH], tuple(curve))
 
 
