@@ -103,7 +103,13 @@ class Plugins:
             )
         out = next((f for f in self.failures if f.name in (short, plugin)), None)
         cure = f"The plugin {out.name!r} was left out: {out.reason}." if out else None
-        raise UserError(f"unknown {stage} {name!r}{did_you_mean(name, [s.name for s in candidates])}", cure)
+        elsewhere = next((s.stage for s in self.specs if s.name == name), None)
+        known = sorted({s.name if not self._clashes(s) else s.qualified for s in candidates})
+        what = f"{name!r} is no {stage} but fills the stage {elsewhere}" if elsewhere else f"unknown {stage} {name!r}"
+        raise UserError(f"{what}{did_you_mean(name, known)}", cure)
+
+    def _clashes(self, spec: ComponentSpec) -> bool:
+        return sum(other.name == spec.name for other in self.of(spec.stage)) > 1
 
 
 def discover(disabled: Collection[str] = (), only: Collection[str] | None = None) -> Plugins:

@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Checks a configuration and reports every problem at once, each with its place and a suggestion."""
         try:
-            resolved = configuration(config, preset, sets)
+            resolved = configuration(config, preset, sets, every_preset=True)
         except ConfigError as error:
             if not as_json:
                 raise

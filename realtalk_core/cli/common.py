@@ -91,9 +91,13 @@ def installed(file: Path | None = None) -> Plugins:
 
 
 def configuration(
-    file: Path | None, preset: str | None = None, sets: Sequence[str] | None = None, plugins: Plugins | None = None
+    file: Path | None,
+    preset: str | None = None,
+    sets: Sequence[str] | None = None,
+    plugins: Plugins | None = None,
+    every_preset: bool = False,
 ) -> Config:
     """The configuration that `-c`, `--preset` and `--set` ask for."""
     from realtalk_core.config import load_config
 
-    return load_config(file, preset=preset, sets=sets or (), plugins=plugins)
+    return load_config(file, preset=preset, sets=sets or (), plugins=plugins, every_preset=every_preset)

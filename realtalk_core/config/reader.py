@@ -22,6 +22,7 @@ Mark = tuple[str, int, int]
 _STR, _INT, _FLOAT, _BOOL, _NULL, _TIMESTAMP = (
     f"tag:yaml.org,2002:{t}" for t in ("str", "int", "float", "bool", "null", "timestamp")
 )
+_PLAIN = frozenset({_INT, _FLOAT, _BOOL, _NULL})
 _DECIMAL = re.compile(r"[-+]?\d[\d_]*")
 _EXPONENT = re.compile(r"[-+]?(\d[\d_]*(\.\d*)?|\.\d+)[eE][-+]?\d+")
 _WORD_BOOLEANS = frozenset({"yes", "no", "on", "off", "y", "n"})
@@ -134,7 +135,11 @@ def _value(node: yaml.Node, path: Path, document: Document, source: str, budget:
             if node.tag == _BOOL and node.value.lower() in _WORD_BOOLEANS:
                 document.words[path] = node.value
             return value
-    fault(f"the tag {node.tag.replace('tag:yaml.org,2002:', '!!')} is not allowed; write plain values")
+    tag = node.tag.replace("tag:yaml.org,2002:", "!!")
+    if node.tag in _PLAIN:
+        fault(f"this is no {tag}; write a plain value")
+    else:
+        fault(f"the tag {tag} is not allowed; write plain values")
     return _REFUSED
 
 
@@ -147,10 +152,10 @@ def _scalar(node: yaml.ScalarNode) -> tuple[bool, Any]:
         return True, text
     if node.tag in (_INT, _FLOAT) and ":" in text:
         return True, text  # YAML 1.1 reads 1:30 as 90, in base sixty
-    if node.tag == _INT and _DECIMAL.fullmatch(text):
-        return True, int(text.replace("_", ""))  # YAML 1.1 reads 010 as 8
-    if node.tag in (_INT, _FLOAT, _BOOL, _NULL):
+    if node.tag in _PLAIN:
         try:
+            if node.tag == _INT and _DECIMAL.fullmatch(text):
+                return True, int(text.replace("_", ""))  # YAML 1.1 reads 010 as 8
             return True, yaml.SafeLoader("").construct_object(node)
         except (yaml.YAMLError, ValueError, KeyError):  # an explicit tag on a word that does not fit it
             return False, None

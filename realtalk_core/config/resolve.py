@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from types import MappingProxyType
-from typing import Any, TypeVar
-
-from pydantic import BaseModel, ValidationError
+from typing import Any
 
 from realtalk_core.config.layers import (
     SELECTED_STAGES,
@@ -19,18 +18,17 @@ from realtalk_core.config.layers import (
     Value,
     read_registry,
     read_sets,
-    word_hint,
 )
 from realtalk_core.config.motion import MotionConfig
 from realtalk_core.config.needs import Selected, unmet_needs
 from realtalk_core.config.reader import MAX_BYTES, Document, read_yaml
+from realtalk_core.config.validate import validate
 from realtalk_core.errors import ConfigError, Problem, UserError, did_you_mean
 from realtalk_core.plugins import Plugins, discover
 from realtalk_core.spec import ComponentSpec, Stage
 
 DEFAULT_FPS = 25.0
 ENV_CONFIG = "REALTALK_CONFIG"
-C = TypeVar("C", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +95,7 @@ def load_config(
     preset: str | None = None,
     sets: Sequence[str] = (),
     plugins: Plugins | None = None,
+    every_preset: bool = False,
 ) -> Config:
     """Reads the configuration: component defaults < shipped registry < `file` < preset < `--set`.
 
@@ -105,6 +104,7 @@ def load_config(
         preset: A preset of `file` or of the shipped registry.
         sets: `stage=name`, `stage.param=value`, `motion.param=value`, `fps=value`.
         plugins: What is installed; discovered if not given.
+        every_preset: Whether to check the presets that were not asked for, too.
 
     Raises:
         ConfigError: with every problem, each as `file:line:column: path: message`.
@@ -120,6 +120,11 @@ def load_config(
         layers += [registry.presets[preset] for registry in registries if preset in registry.presets]
     required = tuple(value for registry in registries for value in registry.required)
     source = str(_chosen(file))
+    if every_preset:
+        base = [registry.layer for registry in registries]
+        for registry in registries:
+            for other in registry.presets.values():
+                problems += _preset_problems([*base, other], found, problems)
     return _resolve(layers, required, preset, tuple(sets), found, problems, source)
 
 
@@ -179,35 +184,49 @@ def _resolve(
     reasons = {f.name: f.reason for f in plugins.failures}
     for value in required:
         if value.value not in {info.name for info in plugins.loaded}:
-            why = f": {reasons[value.value]}" if value.value in reasons else "; install it"
+            hint = did_you_mean(value.value, [info.name for info in plugins.loaded])
+            why = f": {reasons[value.value]}" if value.value in reasons else f"; install it{hint}"
             problems.append(value.problem(f"the required plugin {value.value!r} is not available{why}"))
     choices = {stage: _choose(stage, everything, plugins, problems) for stage in SELECTED_STAGES}
     stages: dict[Stage, Selected] = {}
     for stage, choice in choices.items():
         if choice.spec is not None:
-            config = _validate(
-                choice.spec.config, choice.params, problems, choice.place, f"{stage} {choice.spec.name!r}"
-            )
+            owner = f"{stage} {choice.spec.name!r}"
+            config = validate(choice.spec.config, choice.params, problems, choice.place, owner)
             if config is not None:
                 stages[stage] = Selected(choice.spec, config)
     places = {stage: choice.place for stage, choice in choices.items() if choice.place is not None}
     problems += unmet_needs(stages, places)
     motion_values = {name: value for layer in everything for name, value in layer.motion.items()}
-    motion = _validate(MotionConfig, motion_values, problems, None, "motion")
+    motion = validate(MotionConfig, motion_values, problems, None, "motion")
     fps = DEFAULT_FPS
     for layer in everything:
         if layer.fps is not None:
             fps = _fps(layer.fps, problems) or fps
     if problems:
-        raise ConfigError(sorted(problems, key=lambda p: (p.source, p.line, p.column)))
+        raise ConfigError(sorted(dict.fromkeys(problems), key=lambda p: (p.source, p.line, p.column)))
     assert motion is not None
     return Config(fps, MappingProxyType(stages), motion, plugins, source, preset)
+
+
+def _preset_problems(layers: Sequence[Layer], plugins: Plugins, known: Sequence[Problem]) -> list[Problem]:
+    """What is wrong in the last of these layers, a preset's."""
+    found: list[Problem] = []
+    with contextlib.suppress(ConfigError):
+        _resolve(layers, (), None, (), plugins, found, "")
+    for stage, part in layers[-1].stages.items():
+        names = [name for spec in plugins.of(stage) for name in (spec.name, spec.qualified)]
+        names += [failure.name for failure in plugins.failures]
+        if part.when is not None and part.when.value not in names:
+            hint = did_you_mean(part.when.value, names)
+            found.append(part.when.problem(f"no {stage} is called {part.when.value!r}{hint}"))
+    return [problem for problem in found if problem.path.startswith("presets.") and problem not in known]
 
 
 def _fps(value: Value, problems: list[Problem]) -> float | None:
     number = value.value
     if isinstance(number, bool) or not isinstance(number, int | float) or not 1 <= number <= 240:
-        problems.append(value.problem(f"must be a number from 1 to 240, got {number!r}{word_hint(value)}"))
+        problems.append(value.problem(f"must be a number from 1 to 240, got {number!r}"))
         return None
     return float(number)
 
@@ -243,51 +262,3 @@ def _choose(stage: Stage, layers: Sequence[Layer], plugins: Plugins, problems: l
         names = ", ".join(s.name for s in plugins.of(stage)) or "none is installed"
         problems.append(Problem(f"nothing fills the stage {stage}; choose one: {names}", stage))
     return choice
-
-
-def _validate(
-    model: type[C], values: Mapping[str, Value], problems: list[Problem], place: Value | None, owner: str
-) -> C | None:
-    """The checked model; None, and problems, if anything is wrong."""
-    before = len(problems)
-    data: dict[str, Any] = {}
-    for name, value in values.items():
-        field_info = model.model_fields.get(name)
-        if field_info is None:
-            problems.append(value.problem(f"{owner} has no such parameter{did_you_mean(name, model.model_fields)}"))
-        elif isinstance(value.value, bool) and "bool" not in str(field_info.annotation):
-            problems.append(value.problem(f"must not be true or false{word_hint(value)}"))
-        elif "Path" in str(field_info.annotation) and value.base is not None:
-            data[name] = _against(value.base, value.value)
-        else:
-            data[name] = value.value
-    try:
-        made = model(**data)
-    except ValidationError as error:
-        for item in error.errors(include_url=False):
-            name = str(item["loc"][0]) if item["loc"] else ""
-            inner = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in item["loc"][1:])
-            text = f"{item['msg'][0].lower()}{item['msg'][1:]}"
-            text += f", got {item['input']!r}" if name else ""
-            if inner:
-                text = f"{inner.lstrip('.')}: {text}"
-            culprit = values.get(name) or next(iter(values.values()), place)
-            if name in values:
-                problems.append(values[name].problem(text))
-            elif culprit is not None:
-                problems.append(culprit.problem(f"{owner}: {text}"))
-            else:
-                problems.append(Problem(f"{owner}: {text}"))
-        return None
-    return made if len(problems) == before else None
-
-
-def _against(base: FilePath, value: Any) -> Any:
-    """Paths inside a parameter, resolved against the folder of the file they stand in."""
-    if isinstance(value, str):
-        return base / FilePath(value).expanduser()
-    if isinstance(value, list):
-        return [_against(base, item) for item in value]
-    if isinstance(value, dict):
-        return {key: _against(base, item) for key, item in value.items()}
-    return value
