@@ -10,13 +10,17 @@ from torch import Tensor
 
 from realtalk_core.capture import Capture
 from realtalk_core.expression import eye_opening, lip_gap, upper_face
+from realtalk_core.landmarks import FACE_OVAL
 from realtalk_core.nn.occupancy import Occupancy
 from realtalk_core.nn.rays import project
-from realtalk_core.nn.warp import Warper, warp_reference
+from realtalk_core.nn.warp import Warper, interpolate_plane, warp_reference
 
 BEHIND_CM = 7.0
 """How far behind the rearmost landmark hair and ears may reach."""
 BEFORE_CM = 1.2
+BENEATH_CM = 2.2
+ABOVE_CM = 0.3
+OUTLINE_SHARE = 0.9
 HULL_FRAMES = 24
 HULL_SIZE = 128
 HULL_SHARE = 0.8
@@ -66,6 +70,27 @@ def head_box(
         high[:2] = torch.maximum(high[:2], found[1] + 1.0)
     low[2] = face[:, 2].min() - BEHIND_CM
     return low.float(), high.float()
+
+
+def face_shell(grid: Occupancy, face: Float[Tensor, "K 3"]) -> Bool[Tensor, "X Y Z"]:
+    """All cells but those inside the face's outline that are far from its surface.
+
+    The landmarks are points of the surface: they say where skin is to within a centimetre, and how far behind it teeth
+    and eyes may lie. Fewer samples, and no fog in front of or behind the face that a frontal clip could not contradict.
+    """
+    dense = len(face) == 478
+    outline = face[list(FACE_OVAL) if dense else [*range(17), *range(26, 16, -1)], :2]
+    shape = grid.allowed.shape
+    cells = (grid.centres(torch.arange(grid.allowed.numel())).T * grid.extent + grid.low).reshape(*shape, 3)
+    columns = cells[:, :, 0, :2].reshape(-1, 2)
+    centre = outline.mean(0)
+    contour = ((outline - centre) * OUTLINE_SHARE + centre).numpy()[:, None].astype(np.float32)
+    inside = torch.tensor([cv2.pointPolygonTest(contour, (float(x), float(y)), False) >= 0 for x, y in columns])
+    surface = interpolate_plane(face[:, :2], face[:, 2:], columns)[:, 0].reshape(shape[:2])
+    depth = cells[..., 2] - surface[..., None]
+    slack = grid.cell if dense else grid.cell + 1.0
+    near = (depth > -BENEATH_CM - slack) & (depth < ABOVE_CM + slack)
+    return near | ~inside.reshape(shape[:2])[..., None]
 
 
 def visual_hull(capture: Capture, frames: Tensor, grid: Occupancy, warper: Warper | None) -> Bool[Tensor, "X Y Z"]:

@@ -69,10 +69,10 @@ class TriplaneNerfConfig(ComponentConfig):
     samples_per_ray: int = Field(32, ge=4, le=256)
     """Most samples a ray may have."""
 
-    chunks_per_step: int = Field(8, ge=1, le=64)
+    chunks_per_step: int = Field(16, ge=1, le=64)
     """Frames that a training step draws rays from; each is one chunk of work."""
 
-    rays_per_chunk: int = Field(2048, ge=64, le=65536)
+    rays_per_chunk: int = Field(1024, ge=64, le=65536)
     """Rays drawn from each of these frames."""
 
     patch_from: float = Field(0.6, ge=0.0, le=1.0)

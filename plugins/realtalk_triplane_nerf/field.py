@@ -80,6 +80,7 @@ class TriplaneField(nn.Module):
         condition: FrameCondition,
         harmonics: Float[Tensor, "R 16"] | None = None,
         rays: Tensor | None = None,
+        sink: Tensor | None = None,
     ) -> tuple[Float[Tensor, "P"], Float[Tensor, "P 3"] | None, Float[Tensor, "P F"]]:
         """Evaluates points of one frame.
 
@@ -88,13 +89,14 @@ class TriplaneField(nn.Module):
             condition: Of the frame.
             harmonics: View directions' harmonics of each ray; None to skip colour.
             rays: `N` ray of each point.
+            sink: Where the tables' gradient goes; see `encode_planes`.
 
         Returns:
             Density per centimetre, colour in [0, 1], and the geometry features, for the points padded to P rows.
         """
         count = points.shape[1]
         rows = max(1, -(-count // ROWS)) * ROWS
-        geometry = encode_planes(F.pad(points, (0, rows - count)), self.tables, self.layout).T.to(self.type)
+        geometry = encode_planes(F.pad(points, (0, rows - count)), self.tables, self.layout, sink).T.to(self.type)
         hidden, weight = self._folded(condition)
         inner = torch.relu(F.linear(geometry, hidden))
         x = torch.relu(F.linear(torch.cat((geometry, inner), 1), weight, self.first.bias.to(self.type)))

@@ -74,10 +74,11 @@ def render_rays(
     directions: Float[Tensor, "R 3"],
     shift: Float[Tensor, "R"],
     config: TriplaneNerfConfig,
+    sink: Tensor | None = None,
 ) -> Rendered:
     """Marches, evaluates and composites rays of one frame."""
     samples = march(origin, directions, shift, config.step_cm, shell, warp, config.samples_per_ray)
     rays = torch.repeat_interleave(torch.arange(len(directions), device=directions.device), samples.offsets.diff())
-    sigma, colour, geometry = field(samples.points, condition, spherical_harmonics(directions), rays)
+    sigma, colour, geometry = field(samples.points, condition, spherical_harmonics(directions), rays, sink)
     out, alpha, weights = composite(sigma, colour, samples.offsets, config.step_cm)
     return Rendered(out, alpha, weights, samples, geometry)

@@ -22,7 +22,7 @@ from realtalk_core.nn.warp import Warper, WarpField
 from realtalk_core.stages import Batch
 from realtalk_core.training.data import TrainingData
 from realtalk_core.types import Drive, Scheme
-from realtalk_triplane_nerf.bounds import head_box, open_face, visual_hull
+from realtalk_triplane_nerf.bounds import face_shell, head_box, open_face, visual_hull
 from realtalk_triplane_nerf.condition import features_of
 from realtalk_triplane_nerf.config import TriplaneNerfConfig
 from realtalk_triplane_nerf.field import FrameCondition, TriplaneField
@@ -69,7 +69,7 @@ class Trainer:
         warper = Warper.around(template, config.warp_side) if config.warp else None
         low, high = head_box(capture, data.train, template)
         self.grid = Occupancy.over(low, high, config.cell_cm)
-        self.grid.allowed = visual_hull(capture, data.train, self.grid, warper)
+        self.grid.allowed = visual_hull(capture, data.train, self.grid, warper) & face_shell(self.grid, template)
         nose = template[list(range(31, 36)) if scheme == "ibug68" else [2, 97, 326], 1].mean()
         self.head = Head(basis, warper, float((nose - low[1]) / self.grid.extent))
         drive = Drive(landmarks, blendshapes=capture.blendshapes)
@@ -131,9 +131,14 @@ class Trainer:
     def training_step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Scalars of one step; chunks run on worker threads."""
         parameters = list(self.field.parameters())
-        return accumulated_loss(lambda k: self._chunk_loss(batch, k, step), list(range(len(batch["rows"]))), parameters)
+        return accumulated_loss(
+            lambda k, sink: self._chunk_loss(batch, k, step, sink),
+            list(range(len(batch["rows"]))),
+            parameters,
+            sunk=self.field.tables,
+        )
 
-    def _chunk_loss(self, batch: Batch, k: int, step: int) -> dict[str, Tensor]:
+    def _chunk_loss(self, batch: Batch, k: int, step: int, sink: Tensor | None) -> dict[str, Tensor]:
         config, row = self.config, int(batch["rows"][k])
         pixels = batch["pixels"][k]
         places = torch.stack((pixels % config.size, pixels // config.size), 1) + 0.5
@@ -141,7 +146,7 @@ class Trainer:
         origin, directions = camera_rays(places, pose, self.cameras.intrinsics.float())
         condition = FrameCondition(self.features[row], self.scores[row], row)
         out = render_rays(
-            self.field, self.shell, self._warp(row), condition, origin, directions, batch["shift"][k], config
+            self.field, self.shell, self._warp(row), condition, origin, directions, batch["shift"][k], config, sink
         )
         backdrop, alpha = batch["backdrop"][k], batch["alpha"][k]
         image = out.colour + (1 - out.alpha[:, None]) * backdrop

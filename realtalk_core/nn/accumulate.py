@@ -27,7 +27,10 @@ class _Given(torch.autograd.Function):
 
 
 def accumulated_loss(
-    chunk_loss: Callable[[Chunk], dict[str, Tensor]], chunks: Sequence[Chunk], parameters: Sequence[Tensor]
+    chunk_loss: Callable[[Chunk, Tensor | None], dict[str, Tensor]],
+    chunks: Sequence[Chunk],
+    parameters: Sequence[Tensor],
+    sunk: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Mean over chunks of scalars; `loss` is differentiable in `parameters`, the others are plain numbers.
 
@@ -35,18 +38,22 @@ def accumulated_loss(
     result is the same every time for one thread setting, and the graph of only one chunk per worker is ever alive.
 
     Args:
-        chunk_loss: Gives the scalars of a chunk; called on worker threads. It must not touch global random state.
+        chunk_loss: Gives the scalars of a chunk; called on worker threads with the chunk and its worker's sink. It must
+            not touch global random state.
         chunks: At least one.
         parameters: What to differentiate by.
+        sunk: One large parameter whose gradient operations add into the sink they are given instead of returning it.
     """
+    place = next((k for k, p in enumerate(parameters) if p is sunk), -1)
     workers = min(len(chunks), worker_count()) if parameters[0].device.type == "cpu" else 1
 
     def work(_: int, share: list[Chunk]) -> tuple[list[Tensor | None], dict[str, Tensor]]:
         grads: list[Tensor | None] = [None] * len(parameters)
+        sink = None if sunk is None or sunk.device.type != "cpu" else torch.zeros_like(sunk)
         totals: dict[str, Tensor] = {}
         with torch.enable_grad():
             for chunk in share:
-                scalars = chunk_loss(chunk)
+                scalars = chunk_loss(chunk, sink)
                 found = torch.autograd.grad(scalars["loss"], parameters, allow_unused=True)
                 for k, grad in enumerate(found):
                     if grad is not None:
@@ -54,6 +61,8 @@ def accumulated_loss(
                         grads[k] = grad if have is None else have.add_(grad)
                 for name, value in scalars.items():
                     totals[name] = totals.get(name, torch.zeros(())) + value.detach().cpu()
+        if sink is not None:
+            grads[place] = sink
         return grads, totals
 
     sums: list[Tensor | None] = [None] * len(parameters)

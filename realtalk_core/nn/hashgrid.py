@@ -84,27 +84,37 @@ def encode_planes_reference(
 
 class _EncodePlanes(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, points: Tensor, tables: Tensor, layout: PlaneLayout) -> Tensor:
+    def forward(ctx: Any, points: Tensor, tables: Tensor, layout: PlaneLayout, sink: Tensor | None) -> Tensor:
         sides = array(torch.tensor(layout.resolutions, dtype=torch.int32))
         out = torch.empty(layout.columns, points.shape[1])
         _hashgrid_kernel.encode(array(points), array(tables), sides, out.numpy())
         ctx.save_for_backward(points)
-        ctx.sides, ctx.shape = sides, tables.shape
+        ctx.sides, ctx.shape, ctx.sink = sides, tables.shape, sink
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor | None, None, None]:
         (points,) = ctx.saved_tensors
-        into = torch.zeros(ctx.shape)
+        into = torch.zeros(ctx.shape) if ctx.sink is None else ctx.sink
         _hashgrid_kernel.encode_backward(array(points), array(grad.float()), ctx.sides, into.numpy())
-        return None, into, None
+        return None, into if ctx.sink is None else None, None, None
 
 
 def encode_planes(
-    points: Float32[Tensor, "3 N"], tables: Float32[Tensor, "columns entries"], layout: PlaneLayout
+    points: Float32[Tensor, "3 N"],
+    tables: Float32[Tensor, "columns entries"],
+    layout: PlaneLayout,
+    sink: Float32[Tensor, "columns entries"] | None = None,
 ) -> Float32[Tensor, "columns N"]:
-    """`encode_planes_reference`, by the kernel where the tensors are on the CPU."""
+    """`encode_planes_reference`, by the kernel where the tensors are on the CPU.
+
+    Args:
+        points: Coordinates in [0, 1]; clamped to it.
+        tables: One row per (plane, level).
+        layout: Their sizes.
+        sink: Where the kernel adds the tables' gradient instead of returning it; saves a table-sized buffer per call.
+    """
     if not on_cpu(points, tables):
         return encode_planes_reference(points, tables, layout)
-    encoded: Tensor = _EncodePlanes.apply(points, tables, layout)  # type: ignore[no-untyped-call]
+    encoded: Tensor = _EncodePlanes.apply(points, tables, layout, sink)  # type: ignore[no-untyped-call]
     return encoded

@@ -41,6 +41,29 @@ STIFFNESS = 1e-3
 """Smoothing of the interpolation; keeps coinciding landmarks that moved apart (closed lips) solvable."""
 
 
+def interpolate_plane(
+    places: Float[Tensor, "K 2"], values: Float[Tensor, "K C"], at: Float[Tensor, "N 2"]
+) -> Float32[Tensor, "N C"]:
+    """Scattered values interpolated over a plane: a linear radial basis and a constant, solved in double precision.
+
+    Args:
+        places: Where the values are known, cm.
+        values: There.
+        at: Where they are wanted.
+    """
+    places = places.double()
+    count = len(places)
+    system = torch.zeros(count + 1, count + 1, dtype=torch.float64)
+    system[:count, :count] = -torch.cdist(places, places, compute_mode="donot_use_mm_for_euclid_dist")
+    system.diagonal()[:count] += STIFFNESS * float((places.amax(0) - places.amin(0)).mean())
+    system[count, :count] = system[:count, count] = 1
+    right = torch.cat((values.double(), torch.zeros(1, values.shape[1], dtype=torch.float64)))
+    weights = torch.linalg.solve(system, right)
+    basis = -torch.cdist(at.float(), places.float(), compute_mode="donot_use_mm_for_euclid_dist")
+    found: Tensor = basis @ weights[:count].float() + weights[count].float()
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class WarpField:
     """Displacements on a regular grid over x and y.
@@ -115,10 +138,7 @@ class Warper:
         return torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], -1).reshape(-1, 2)
 
     def field(self, landmarks: Float[Tensor, "K 3"]) -> WarpField:
-        """The field that takes a face back to the template: displacement as a function of where skin is *now*.
-
-        A linear radial-basis interpolant with a constant term, solved in double precision.
-        """
+        """The field that takes a face back to the template: displacement as a function of where skin is *now*."""
         sources, template = self._sources(landmarks), self._sources(self.template)
         return self._interpolate(sources[:, :2], sources - template)
 
@@ -134,15 +154,7 @@ class Warper:
     def _interpolate(self, places: Tensor, moved: Tensor) -> WarpField:
         places = torch.cat((places, self.ring.double()[:, :2]))
         values = torch.cat((moved, torch.zeros(len(self.ring), 3, dtype=torch.float64)))
-        count = len(places)
-        system = torch.zeros(count + 1, count + 1, dtype=torch.float64)
-        system[:count, :count] = -torch.cdist(places, places, compute_mode="donot_use_mm_for_euclid_dist")
-        system.diagonal()[:count] += STIFFNESS * float((self.high - self.low).mean())
-        system[count, :count] = system[:count, count] = 1
-        right = torch.cat((values, torch.zeros(1, 3, dtype=torch.float64)))
-        weights = torch.linalg.solve(system, right)
-        basis = -torch.cdist(self.nodes(), places.float(), compute_mode="donot_use_mm_for_euclid_dist")
-        grid = basis @ weights[:count].float() + weights[count].float()
+        grid = interpolate_plane(places, values, self.nodes())
         grid = grid.reshape(self.side, self.side, 3)
         edge = torch.linspace(-1, 1, self.side).abs()
         fade = ((1 - torch.maximum(edge[:, None], edge[None])) * self.side / 6).clamp(0, 1)[..., None]

@@ -103,13 +103,26 @@ def test_accumulated_loss_equals_the_mean_of_chunks() -> None:
     torch.manual_seed(0)
     weight, unused = torch.randn(4, requires_grad=True), torch.randn(2, requires_grad=True)
     chunks = [torch.randn(6, 4) for _ in range(5)]
-    scalars = accumulated_loss(lambda x: {"loss": (x @ weight).square().mean()}, chunks, [weight, unused])
+    scalars = accumulated_loss(lambda x, _: {"loss": (x @ weight).square().mean()}, chunks, [weight, unused])
     scalars["loss"].backward()
     want = torch.stack([(x @ weight).square().mean() for x in chunks]).mean()
     torch.testing.assert_close(scalars["loss"], want)
     (grad,) = torch.autograd.grad(want, weight)
     torch.testing.assert_close(weight.grad, grad)
     assert unused.grad is None
+
+
+def test_a_sink_receives_the_same_gradient() -> None:
+    layout = PlaneLayout.geometric(3, 1, 8, 32, 8)
+    tables = torch.randn(layout.columns, 256, requires_grad=True)
+    chunks = [torch.rand(3, 50) for _ in range(3)]
+
+    def loss(points: torch.Tensor, sink: torch.Tensor | None) -> dict[str, torch.Tensor]:
+        return {"loss": encode_planes(points, tables, layout, sink).square().sum()}
+
+    plain = torch.autograd.grad(accumulated_loss(loss, chunks, [tables])["loss"], tables)[0]
+    sunk = torch.autograd.grad(accumulated_loss(loss, chunks, [tables], sunk=tables)["loss"], tables)[0]
+    torch.testing.assert_close(sunk, plain)
 
 
 def test_threads_split_by_position_and_leave_torch_as_it_was() -> None:
