@@ -44,7 +44,7 @@ class FaceAlignmentTracker:
         except (OSError, RuntimeError) as error:  # its weights are fetched by torch.hub on first use
             raise UserError(
                 f"face_alignment cannot start: {error}",
-                "Its weights are downloaded on first use: connect once, or put them into ~/.cache/torch/hub/checkpoints",
+                "Its weights are downloaded on first use: connect once, or fill ~/.cache/torch/hub/checkpoints.",
             ) from error
 
 
