@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import fields
 from functools import cache
 from typing import Any, get_args, get_type_hints
@@ -12,7 +13,8 @@ from realtalk_core.errors import ShapeError
 
 
 @cache
-def _tensor_fields(cls: type) -> tuple[tuple[str, Any, bool], ...]:
+def _tensor_fields(cls: Hashable) -> tuple[tuple[str, Any, bool], ...]:
+    assert isinstance(cls, type)
     hints = get_type_hints(cls)
     found = []
     for field in fields(cls):

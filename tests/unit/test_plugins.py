@@ -24,6 +24,10 @@ def spec(name="echo", api=1, load=lambda: Echo, **options):
     return declare.component("metric", name, summary="Says it back.", api=api, config=NoConfig, load=load, **options)
 
 
+def none():
+    return []
+
+
 @pytest.fixture
 def install(monkeypatch):
     """Makes a module importable and returns its entry point."""
@@ -74,7 +78,7 @@ def test_two_plugins_offering_one_name_nobody_wins(install):
         ({"realtalk_components": lambda: [spec(api=2)]}, "wrong api", "update realtalk"),
         ({"realtalk_components": lambda: [spec(api=0)]}, "wrong api", "update the plugin"),
         ({"realtalk_components": lambda: [spec(), spec()]}, "name clash", "echo"),
-        ({"realtalk_componnents": lambda: []}, "misspelt hook", "realtalk_components"),
+        ({"realtalk_componnents": none}, "misspelt hook", "realtalk_components"),
         ({"realtalk_commands": lambda application: None}, "misspelt hook", "application"),
     ],
 )
@@ -89,7 +93,7 @@ def test_a_broken_plugin_is_left_out_with_its_reason_and_the_others_stay(install
 
 
 def test_a_plugin_that_cannot_be_imported(install):
-    points = [EntryPoint("gone", "no_such_module_anywhere", "realtalk"), install("good", realtalk_components=lambda: [])]
+    points = [EntryPoint("gone", "no_such_module_anywhere", "realtalk"), install("good", realtalk_components=none)]
     (failure,) = discover_from(points).failures
     assert failure.kind in ("missing package", "broken")
     assert "no_such_module_anywhere" in failure.reason
