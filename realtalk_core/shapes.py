@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import fields
-from functools import cache
 from typing import Any, get_args, get_type_hints
 
 import torch
@@ -12,9 +10,12 @@ import torch
 from realtalk_core.errors import ShapeError
 
 
-@cache
-def _tensor_fields(cls: Hashable) -> tuple[tuple[str, Any, bool], ...]:
-    assert isinstance(cls, type)
+_FIELDS: dict[type, tuple[tuple[str, Any, bool], ...]] = {}
+
+
+def _tensor_fields(cls: type) -> tuple[tuple[str, Any, bool], ...]:
+    if cls in _FIELDS:
+        return _FIELDS[cls]
     hints = get_type_hints(cls)
     found = []
     for field in fields(cls):
@@ -24,7 +25,8 @@ def _tensor_fields(cls: Hashable) -> tuple[tuple[str, Any, bool], ...]:
             hint = next(arg for arg in get_args(hint) if arg is not type(None))
         if hasattr(hint, "dim_str") and hasattr(hint, "dtypes"):
             found.append((field.name, hint, optional))
-    return tuple(found)
+    _FIELDS[cls] = tuple(found)
+    return _FIELDS[cls]
 
 
 def check_shapes(value: Any) -> None:
