@@ -1,6 +1,7 @@
 """Reading sound from any container and codec PyAV reads, and writing WAV; in constant memory where asked for.
 
-All sound is mono here: channels are mixed by FFmpeg's standard matrix for the layout (stereo, 5.1 …).
+All sound is mono here. Channels are mixed so that the mixture can never exceed full scale: two equally, more by their
+place, the centre (which carries speech) most.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from realtalk_core.errors import UserError
 from realtalk_core.types import AudioClip
 
 _GAP_SECONDS = 0.02  # timestamps of lossy codecs wander by less than this
+_WEIGHTS = {"FC": 1.0, "FL": 0.7, "FR": 0.7, "LFE": 0.0, "LFE2": 0.0}
+"""Of channels beyond stereo, by FFmpeg's name; the others count half."""
 _LISTEN = "Check that the file plays in a media player, or convert it to WAV."
 
 Samples = NDArray[np.float32]
@@ -111,7 +114,7 @@ def _clip(samples: Samples, rate: int) -> AudioClip:
 
 def _blocks(container: Any, rate: int, start: float | None, path: Path) -> Iterator[Samples]:
     """Mono blocks in time order: early sound dropped, gaps filled, overlaps cut."""
-    resampler = av.AudioResampler(format="fltp", layout="mono", rate=rate)
+    resampler = av.AudioResampler(format="fltp", rate=rate)
     origin = start  # time of sample 0; set by the first block if not given
     position = 0  # samples given out or dropped since `origin`
     decoded = False
@@ -144,10 +147,21 @@ def _resampled(container: Any, resampler: Any) -> Iterator[tuple[Samples, float 
         seconds = None if frame.time is None else float(frame.time)
         frame.pts = None
         for out in resampler.resample(frame):
-            yield out.to_ndarray()[0].astype(np.float32, copy=False), seconds
+            yield _mono(out), seconds
             seconds = None
     for out in resampler.resample(None):
-        yield out.to_ndarray()[0].astype(np.float32, copy=False), None
+        yield _mono(out), None
+
+
+def _mono(frame: Any) -> Samples:
+    channels: Samples = frame.to_ndarray().astype(np.float32, copy=False)
+    if len(channels) == 1:
+        return np.asarray(channels[0])
+    weights = np.ones(len(channels), np.float32)
+    if len(channels) > 2:
+        names = [channel.name for channel in frame.layout.channels]
+        weights = np.array([_WEIGHTS.get(name, 0.5) for name in names], np.float32)
+    return np.asarray((weights / max(float(weights.sum()), 1e-6)) @ channels, np.float32)
 
 
 def decode(container: Any, stream: Any) -> Iterator[Any]:
