@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from dataclasses import replace
+from itertools import combinations, pairwise
 
 import numpy as np
 import torch
 from scipy.signal import resample_poly
+from torch import Tensor
 
 from realtalk_core.emotion import LABELS
 from realtalk_core.testing.checks import check, require
@@ -145,6 +147,21 @@ def emotion_grows(subject: Subject) -> None:
         require(grows, f"{label} at 0.25, 0.5, 0.75, 1 moves landmarks by {shown} cm on average")
 
 
+@check("emotion/tells-apart", ("emotion",))
+def emotion_tells_apart(subject: Subject) -> None:
+    """No two emotions move the face alike."""
+    subject.needs_output()
+    given = subject.landmarks[:20]
+    moves = {}
+    for label in LABELS:
+        if label != "neutral":
+            moved = subject.component.deform(given, subject.emotion(label, len(given))).points - given.points
+            moves[label] = moved / (moved.norm() + 1e-9)
+    for first, second in combinations(moves, 2):
+        apart = float((moves[first] - moves[second]).norm())
+        require(apart > 0.05, f"{first} and {second} differ by {apart:.1%} of their size")
+
+
 @check("renderer/order", ("renderer",))
 def renderer_order(subject: Subject) -> None:
     """Batches come in order without gap or overlap, one frame per frame of the drive."""
@@ -186,3 +203,27 @@ def renderer_batching(subject: Subject) -> None:
         part = subject.render(subject.component, subject.drive[span], subject.cameras[span])
         apart = difference({k: v[span] for k, v in whole.items()}, part)
         require(apart <= PICTURE, f"frames {span.start} to {span.stop} drawn alone differ by {apart:.3g}")
+
+
+@check("renderer/follows-landmarks", ("renderer",))
+def renderer_follows_landmarks(subject: Subject) -> None:
+    """Other landmarks give another picture."""
+    drive = subject.drive[:1]
+    lower = torch.zeros_like(drive.landmarks.points)
+    lower[..., 1] = 1.5 * (drive.landmarks.points[..., 1] < -4.5)
+    spoken = replace(drive, landmarks=replace(drive.landmarks, points=drive.landmarks.points - lower))
+    _differ(subject, subject.render(subject.component, spoken, subject.cameras[:1]), "dropping the jaw by 1.5 cm")
+
+
+@check("renderer/follows-camera", ("renderer",))
+def renderer_follows_camera(subject: Subject) -> None:
+    """Another pose gives another picture."""
+    pose = subject.cameras.pose[:1].clone()
+    pose[:, :3, 3] += torch.tensor([3.0, 0.0, 0.0])
+    moved = replace(subject.cameras[:1], pose=pose)
+    _differ(subject, subject.render(subject.component, subject.drive[:1], moved), "moving the camera by 3 cm")
+
+
+def _differ(subject: Subject, found: dict[str, Tensor], what: str) -> None:
+    apart = difference({name: values[:1] for name, values in subject.output.items()}, found)
+    require(apart > EXACT, f"{what} changes the picture by {apart:.3g}")

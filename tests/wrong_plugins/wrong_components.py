@@ -9,7 +9,7 @@ from torch import nn
 
 from realtalk_core.testing.face import neutral_face
 from realtalk_core.testing.subject import band_energies
-from realtalk_core.types import FrameBatch, LandmarkTrack
+from realtalk_core.types import CameraTrack, FrameBatch, LandmarkTrack
 
 
 class SpecProtocol(Emotion):
@@ -197,3 +197,23 @@ class TrainLossFalls(Renderer):
 class TrainResume(Renderer):
     def training_state(self):
         return {"colours": self.colours.detach().clone()}
+
+
+class EmotionTellsApart(Emotion):
+    def amounts(self, weights):
+        same = weights.clone()
+        same[:, 0] = 1 - weights[:, 5]
+        same[:, 1:] = 0
+        return same
+
+
+class RendererFollowsLandmarks(Renderer):
+    def draw(self, points, camera):
+        return super().draw(torch.tensor(neutral_face()).float(), camera)
+
+
+class RendererFollowsCamera(Renderer):
+    def draw(self, points, camera):
+        still = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0]))
+        still[2, 3] = 45.0
+        return super().draw(points, CameraTrack(still[None], camera.intrinsics, camera.width, camera.height))

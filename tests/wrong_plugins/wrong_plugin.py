@@ -11,12 +11,12 @@ CLASSES = {
     "landmarks": ("landmarks/rows", "landmarks/obeys-seed", "landmarks/hears"),
     "emotion": (
         "spec/protocol", "build/succeeds", "run/succeeds", "emotion/rows", "emotion/neutral-identity",
-        "emotion/grows-with-intensity",
+        "emotion/grows-with-intensity", "emotion/tells-apart",
     ),
     "renderer": (
         "output/finite", "output/detached", "output/repeatable", "state/round-trip", "renderer/order", "renderer/range",
         "renderer/size", "renderer/batching", "train/stateful", "train/pure-batch", "train/gradients-reach-all",
-        "train/loss-falls", "train/resume",
+        "train/loss-falls", "train/resume", "renderer/follows-landmarks", "renderer/follows-camera",
     ),
     "tracker": ("input/unmodified", "tracker/rows", "tracker/lazy", "tracker/empty-picture", "tracker/finds-the-face"),
 }  # fmt: skip
