@@ -163,7 +163,7 @@ def store_footage(
         UserError: if a picture is missing or the place cannot be written to.
     """
     size = even(capture.size)
-    film = {"sound_rate": None, "keyframe_every": GOP}
+    film = {"sound_rate": None, "keyframe_every": GOP, "preset": "veryfast"}
     with (
         open_video(folder / "base.mp4", size, size, capture.fps, crf=crf, **film) as base,  # type: ignore[arg-type]
         open_video(folder / "matte.mp4", size, 2 * size, capture.fps, crf=14, **film) as matte,  # type: ignore[arg-type]

@@ -25,8 +25,8 @@ COMMANDS = (
 )  # fmt: skip
 
 
-def build_app() -> typer.Typer:
-    """The application with every built-in command."""
+def build_app(names: Sequence[str] = COMMANDS) -> typer.Typer:
+    """The application with these built-in commands."""
     app = typer.Typer(
         name="realtalk",
         help="Emotional talking-head video from a short video of a person and any speech; every stage swappable.",
@@ -48,7 +48,7 @@ def build_app() -> typer.Typer:
     ) -> None:
         pass
 
-    for name in COMMANDS:
+    for name in names:
         if importlib.util.find_spec(f"realtalk_core.cli.{name}") is None:
             continue
         importlib.import_module(f"realtalk_core.cli.{name}").register(app)
@@ -110,9 +110,11 @@ def run(arguments: Sequence[str]) -> int:
     """Runs the command line and returns the exit code."""
     command: Any = None
     try:
-        app = build_app()
-        # a built-in command needs no plugin's commands; a disabled plugin's code must then not even be imported
-        if next((word for word in arguments if not word.startswith("-")), None) not in command_names(app):
+        word = next((word for word in arguments if not word.startswith("-")), None)
+        # a built-in command needs neither the others nor plugins' commands: it starts sooner, and a plugin that the
+        # configuration disables is not even imported
+        app = build_app((word,) if word in COMMANDS else COMMANDS)
+        if word not in COMMANDS:
             add_plugin_commands(app)
         command = typer.main.get_command(app)
         result = command.main(list(arguments), prog_name="realtalk", standalone_mode=False)
