@@ -45,7 +45,7 @@ def test_every_changed_byte_is_refused(file):
     good = file.read_bytes()
     for at in range(len(good)):
         file.write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
-        with pytest.raises(UserError, match="damaged|newer|no RealTalk checkpoint") as error:
+        with pytest.raises(UserError, match=r"damaged|newer|no RealTalk checkpoint") as error:
             load(file)
         assert str(file) in str(error.value)
         assert error.value.cure
@@ -141,5 +141,5 @@ def test_nothing_is_left_when_writing_fails(tmp_path, monkeypatch):
 
 
 def test_metrics_must_be_json(tmp_path):
-    with pytest.raises(ValueError, match="JSON|nan"):
+    with pytest.raises(ValueError, match=r"JSON|nan"):
         save(tmp_path / "x.safetensors", Header("renderer", "tiny", metrics={"psnr": float("nan")}), {})
