@@ -33,7 +33,7 @@ class TriplaneNerfConfig(ComponentConfig):
     warp: bool = True
     """Whether sample positions follow the landmarks' motion before the planes are read."""
 
-    warp_side: int = Field(64, ge=8, le=256)
+    warp_side: int = Field(128, ge=8, le=256)
     """Nodes along a side of the warp's grid."""
 
     template: Literal["open", "neutral"] = "open"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -179,8 +180,10 @@ class Trainer:
         if self.head.warper is None:
             return None
         if row not in self._fields:
-            self._fields[row] = self.head.warper.field(self.points[row])
-        return self._fields[row]
+            made = self.head.warper.field(self.points[row])
+            self._fields[row] = replace(made, grid=made.grid.half())
+        kept = self._fields[row]
+        return replace(kept, grid=kept.grid.float())
 
     def after_step(self, step: int) -> None:
         """Learning rates, moving average and, every few steps, the occupancy grid."""

@@ -111,3 +111,21 @@ def mark_seen(points: Any, weights: Any, extent_cells: float, threshold: float, 
             z = int(points[2, i] * extent_cells)
             if x < nx and y < ny and z < nz:
                 last_seen[x, y, z] = step
+
+
+@kernel
+def linear_basis(at: Any, places: Any, weights: Any, out: Any) -> None:
+    """See `warp.evaluate_reference`."""
+    count, channels = places.shape[0], weights.shape[1]
+    px, py = places[:, 0].copy(), places[:, 1].copy()
+    distance = np.empty(count, np.float32)
+    for i in range(at.shape[0]):
+        x, y = at[i, 0], at[i, 1]
+        for k in range(count):
+            dx, dy = x - px[k], y - py[k]
+            distance[k] = math.sqrt(dx * dx + dy * dy)
+        for c in range(channels):
+            total = np.float32(0)
+            for k in range(count):
+                total += distance[k] * weights[k, c]
+            out[i, c] = weights[count, c] - total

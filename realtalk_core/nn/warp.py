@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
+from realtalk_core.expression import eyelid_pairs, inner_lip_pairs
 from realtalk_core.landmarks import (
     FACE_OVAL,
     IBUG68_FROM_MEDIAPIPE478,
@@ -25,6 +26,8 @@ from realtalk_core.landmarks import (
     RIGHT_EYE,
     RIGHT_IRIS,
 )
+from realtalk_core.nn import _ray_kernels
+from realtalk_core.nn._jit import array, on_cpu
 from realtalk_core.types import Scheme
 
 SOURCES478: tuple[int, ...] = tuple(
@@ -37,7 +40,10 @@ SOURCES478: tuple[int, ...] = tuple(
 )  # fmt: skip
 """The dense landmarks that are interpolated: all outlines and every third of the rest. Solving for all costs 8 times
 more and changes the field by less than the tracker's noise."""
-STIFFNESS = 1e-3
+STIFFNESS = 1e-4
+PARTING_CM = 0.16
+FADE = 0.15
+"""Share of half the grid over which displacement dies away at its edge."""
 """Smoothing of the interpolation; keeps coinciding landmarks that moved apart (closed lips) solvable."""
 
 
@@ -59,9 +65,34 @@ def interpolate_plane(
     system[count, :count] = system[:count, count] = 1
     right = torch.cat((values.double(), torch.zeros(1, values.shape[1], dtype=torch.float64)))
     weights = torch.linalg.solve(system, right)
-    basis = -torch.cdist(at.float(), places.float(), compute_mode="donot_use_mm_for_euclid_dist")
-    found: Tensor = basis @ weights[:count].float() + weights[count].float()
+    if not on_cpu(at):
+        return evaluate_reference(at.float(), places.float(), weights.float())
+    out = torch.empty(len(at), values.shape[1])
+    _ray_kernels.linear_basis(array(at.float()), array(places.float()), array(weights.float()), out.numpy())
+    return out
+
+
+def evaluate_reference(
+    at: Float32[Tensor, "N 2"], places: Float32[Tensor, "K 2"], weights: Float32[Tensor, "K1 C"]
+) -> Float32[Tensor, "N C"]:
+    """The interpolant at points: minus the distances to the places, weighted, plus the constant (the last weight)."""
+    found: Tensor = -torch.cdist(at, places, compute_mode="donot_use_mm_for_euclid_dist") @ weights[:-1] + weights[-1]
     return found
+
+
+def parted(points: Float[Tensor, "K 3"]) -> Float[Tensor, "K 3"]:
+    """A face whose lips and lids are at least `PARTING_CM` apart, as places to interpolate from.
+
+    Where lips touch, displacement jumps from the upper lip's to the lower's. Landmarks that coincide (or have crossed
+    by an error of the tracker) would average there, and the jump would spread over the width of the lips.
+    """
+    out = points.clone()
+    for pairs in (inner_lip_pairs(len(points)), eyelid_pairs(len(points))):
+        upper, lower = (list(side) for side in pairs)
+        middle = (points[upper, 1] + points[lower, 1]) / 2
+        half = ((points[upper, 1] - points[lower, 1]) / 2).clamp(min=PARTING_CM / 2)
+        out[upper, 1], out[lower, 1] = middle + half, middle - half
+    return out
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +148,7 @@ class Warper:
     side: int
 
     @classmethod
-    def around(cls, template: Float[Tensor, "K 3"], side: int = 64, margin: float = 1.45) -> Warper:
+    def around(cls, template: Float[Tensor, "K 3"], side: int = 128, margin: float = 1.3) -> Warper:
         """A warper whose grid covers the template's outline scaled by `margin`, where displacement has died away."""
         template = template.float()
         low, high = template[:, :2].amin(0), template[:, :2].amax(0)
@@ -139,23 +170,18 @@ class Warper:
 
     def field(self, landmarks: Float[Tensor, "K 3"]) -> WarpField:
         """The field that takes a face back to the template: displacement as a function of where skin is *now*."""
-        sources, template = self._sources(landmarks), self._sources(self.template)
-        return self._interpolate(sources[:, :2], sources - template)
+        return self._interpolate(parted(landmarks), landmarks - self.template)
 
     def forward_field(self, landmarks: Float[Tensor, "K 3"]) -> WarpField:
         """Displacement as a function of the place on the *template*: takes template points to this face."""
-        sources, template = self._sources(landmarks), self._sources(self.template)
-        return self._interpolate(template[:, :2], sources - template)
-
-    @staticmethod
-    def _sources(points: Tensor) -> Tensor:
-        return (points[list(SOURCES478)] if len(points) == 478 else points).double()
+        return self._interpolate(parted(self.template), landmarks - self.template)
 
     def _interpolate(self, places: Tensor, moved: Tensor) -> WarpField:
-        places = torch.cat((places, self.ring.double()[:, :2]))
-        values = torch.cat((moved, torch.zeros(len(self.ring), 3, dtype=torch.float64)))
+        chosen = list(SOURCES478) if len(places) == 478 else slice(None)
+        places = torch.cat((places[chosen, :2].float(), self.ring[:, :2]))
+        values = torch.cat((moved[chosen].float(), torch.zeros(len(self.ring), 3)))
         grid = interpolate_plane(places, values, self.nodes())
         grid = grid.reshape(self.side, self.side, 3)
         edge = torch.linspace(-1, 1, self.side).abs()
-        fade = ((1 - torch.maximum(edge[:, None], edge[None])) * self.side / 6).clamp(0, 1)[..., None]
+        fade = ((1 - torch.maximum(edge[:, None], edge[None])) / FADE).clamp(0, 1)[..., None]
         return WarpField((grid * fade).contiguous(), self.low, (self.side - 1) / (self.high - self.low))
