@@ -13,8 +13,10 @@ from realtalk_core.capturing.solve import Rigid, Solution, reprojection
 
 Array = NDArray[np.float64]
 
-BUDGET = 0.048
+BUDGET = 0.05
 """How much the robust reprojection error may grow, in pixels of a 512-pixel crop."""
+TOLERANCE = 0.005
+"""How much worse than the best a weight may foretell, relatively: the minimum is flat, and smoother is better."""
 LEVER_CM = 8.0
 """Distance from the head's centre at which turning and moving count alike."""
 
@@ -41,8 +43,9 @@ def smooth(
 ) -> Smoothed:
     """Least-squares smoothing of the third differences of pose, each frame weighted by its own information.
 
-    The weight is the largest whose cost stays within `budget` pixels. Frames without a face follow their neighbours.
-    Cuts are not smoothed over.
+    The weight is the largest under which the neighbours foretell a frame left out as well as they can (within
+    `TOLERANCE`), and whose cost stays within `budget` pixels: a frame's own tracking error cannot be foretold, real
+    motion can. Frames without a face follow their neighbours. Cuts are not smoothed over.
     """
     middle = solution.shape.mean(0)
     base = Rotation.from_matrix(solution.head.rotation[valid]).mean()
@@ -50,7 +53,9 @@ def smooth(
     place = np.einsum("tij,j->ti", solution.head.rotation, middle) + solution.head.translation
     track = fill(np.concatenate([turn, place], axis=1), valid)
     weight = solution.information.copy()
-    weight[~valid] = 1e-4 * np.median(solution.information[valid], axis=0)
+    usual = np.median(np.einsum("tii->ti", weight[valid]), axis=0)
+    weight[~valid] = np.diag(1e-3 * usual)
+    weight += np.diag(1e-4 * usual)  # no frame is free to go anywhere, however ill seen
 
     def poses(track: Array) -> Rigid:
         rotation = (Rotation.from_rotvec(track[:, :3]) * base).as_matrix()
@@ -67,17 +72,32 @@ def smooth(
     if int(valid.sum()) < 5:
         return best
     unit = float(np.median(np.trace(solution.information[valid][:, 3:, 3:], axis1=1, axis2=2))) / 3
-    low, high = -2.0, 7.0  # decades of strength relative to the pictures' own information
-    for _ in range(9):
-        middle_power = 0.5 * (low + high)
-        strength = unit * 10**middle_power
-        head = poses(_least_squares(track, weight, strength, cuts))
+    foretold: list[tuple[float, float]] = []
+    for power in np.arange(-2.0, 4.01, 0.5):
+        strength = unit * 10**power
+        try:
+            head = poses(_least_squares(track, weight, strength, cuts))
+            blind = poses(_left_out(track, weight, valid, strength, cuts))
+        except np.linalg.LinAlgError:  # too strong for double precision
+            break
         after, median = error(head)
-        if after - before <= budget:
-            low, best = middle_power, Smoothed(head, strength, (before, after), median)
-        else:
-            high = middle_power
+        if after - before > budget:
+            break
+        foretold.append((error(blind)[0], strength))
+        if foretold[-1][0] <= (1 + TOLERANCE) * min(foretold)[0]:
+            best = Smoothed(head, strength, (before, after), median)
     return best
+
+
+def _left_out(track: Array, weight: Array, valid: NDArray[np.bool_], strength: float, cuts: tuple[int, ...]) -> Array:
+    """Each frame's pose as its neighbours foretell it: smoothing with every fourth frame left out, four times."""
+    out = track.copy()
+    for fold in range(4):
+        left = (np.arange(len(track)) % 4 == fold) & valid
+        partial = weight.copy()
+        partial[left] *= 1e-6
+        out[left] = _least_squares(track, partial, strength, cuts)[left]
+    return out
 
 
 def fill(track: Array, valid: NDArray[np.bool_]) -> Array:

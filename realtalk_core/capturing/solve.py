@@ -36,7 +36,7 @@ class Rigid:
 
     def camera(self, shape: Array) -> Array:
         """Head-space points `L 3` in camera space, `T L 3`."""
-        return np.asarray(np.einsum("tij,lj->tli", self.rotation, shape) + self.translation[:, None])
+        return np.asarray(shape @ self.rotation.transpose(0, 2, 1) + self.translation[:, None])
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def initial_pose(image: Array, shape: Array, focal: float, centre: Array) -> Rig
 
 def _residuals(image: Array, head: Rigid, shape: Array, focal: float, centre: Array) -> tuple[Array, Array, Array]:
     """Residuals `T L 2`, their derivative by camera points `T L 2 3`, and points turned but not moved `T L 3`."""
-    turned = np.einsum("tij,lj->tli", head.rotation, shape)
+    turned = shape @ head.rotation.transpose(0, 2, 1)
     point = turned + head.translation[:, None]
     depth = np.maximum(point[..., 2], 1.0)
     residual = point[..., :2] / depth[..., None] * focal + centre - image
@@ -192,15 +192,17 @@ def _adjust(
     cost = cost_of(head, shape)
     for _ in range(steps):
         residual, by_point, turned = _residuals(image, head, shape, focal, centre)
-        weight = share * _weights(residual, sigma)
-        by_pose = _by_pose(by_point, turned)
-        by_shape = np.einsum("tlcj,tji->tlci", by_point, head.rotation)
-        pp = np.einsum("tlci,tl,tlcj->tij", by_pose, weight, by_pose)
-        gp = np.einsum("tlci,tl,tlc->ti", by_pose, weight, residual)
-        ps = np.einsum("tlci,tl,tlcj->tilj", by_pose, weight, by_shape).reshape(len(image), 6, 3 * count)
+        root = np.sqrt(share * _weights(residual, sigma))[..., None]
+        by_pose = _by_pose(by_point, turned) * root[..., None]
+        by_shape = (by_point @ head.rotation[:, None]) * root[..., None]
+        off = residual * root
+        tall = by_pose.reshape(len(image), -1, 6)
+        pp = tall.transpose(0, 2, 1) @ tall
+        gp = (tall.transpose(0, 2, 1) @ off.reshape(len(image), -1, 1))[..., 0]
+        ps = (by_pose.swapaxes(-1, -2) @ by_shape).transpose(0, 2, 1, 3).reshape(len(image), 6, 3 * count)
         ss = np.zeros((count, 3, count, 3))
-        ss[np.arange(count), :, np.arange(count), :] = np.einsum("tlci,tl,tlcj->lij", by_shape, weight, by_shape)
-        gs = np.einsum("tlci,tl,tlc->li", by_shape, weight, residual) + (shape - canonical) / SHAPE_SPREAD_CM**2
+        ss[np.arange(count), :, np.arange(count), :] = (by_shape.swapaxes(-1, -2) @ by_shape).sum(0)
+        gs = (by_shape.swapaxes(-1, -2) @ off[..., None])[..., 0].sum(0) + (shape - canonical) / SHAPE_SPREAD_CM**2
         pp += damping * np.einsum("tii->ti", pp)[:, :, None] * np.eye(6)
         eased = np.linalg.solve(pp, np.concatenate([ps, gp[..., None]], axis=-1))
         flat = ps.reshape(-1, 3 * count)
@@ -245,18 +247,18 @@ def refine_pose(
     information = np.zeros((len(image), 6, 6))
     for _ in range(steps):
         residual, by_point, turned = _residuals(image, head, shape, focal, centre)
-        weight = _weights(residual, sigma)
-        about = np.einsum("tij,j->ti", head.rotation, middle)
-        by_pose = _by_pose(by_point, turned - about[:, None])
-        information = np.einsum("tlci,tl,tlcj->tij", by_pose, weight, by_pose)
-        gradient = np.einsum("tlci,tl,tlc->ti", by_pose, weight, residual)
+        root = np.sqrt(_weights(residual, sigma))[..., None]
+        about = head.rotation @ middle
+        tall = (_by_pose(by_point, turned - about[:, None]) * root[..., None]).reshape(len(image), -1, 6)
+        information = tall.transpose(0, 2, 1) @ tall
+        gradient = (tall.transpose(0, 2, 1) @ (residual * root).reshape(len(image), -1, 1))[..., 0]
         damped = information + 1e-4 * np.einsum("tii->ti", information)[:, :, None] * np.eye(6)
         step = -np.linalg.solve(damped, gradient[..., None])[..., 0]
         step[:, :3] = np.clip(step[:, :3], -0.3, 0.3)
         turn = Rotation.from_rotvec(step[:, :3]).as_matrix()
         rotation = turn @ head.rotation
         place = head.translation + about + step[:, 3:]
-        head = Rigid(rotation, place - np.einsum("tij,j->ti", rotation, middle))
+        head = Rigid(rotation, place - rotation @ middle)
     return head, information
 
 
