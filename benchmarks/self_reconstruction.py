@@ -1,13 +1,14 @@
 """How well a renderer reproduces frames it has never seen, against copying the nearest training frame.
 
-    python benchmarks/self_reconstruction.py CAPTURE AVATAR_OR_CHECKPOINT [--sheet DIR] [--frames N] [--size S] [--train 0.8]
+    python benchmarks/self_reconstruction.py CAPTURE AVATAR_OR_CHECKPOINT [--sheet DIR] [--frames N] [--size S]
 
-Held-out frames (the last part of the clip) are rendered from their true landmarks, blendshapes and poses, and composited
-over the true frame. The baseline takes, for each, the training frame with the nearest landmarks, aligned to the truth by
-the similarity transform between the two frames' projected landmarks. Both are composited with the head's mask of what they
-show over the true frame, so that only the head is compared. Prints PSNR, SSIM and sharpness (variance of the Laplacian,
-truth = 1) for the whole frame, the face's landmark box and the mouth's; LMD is measured by MediaPipe's landmarks on the
-rendered faces against those on the truth, in pixels (mean-centred, as the field does), where it finds a face in both.
+Held-out frames (the last part of the clip) are rendered from their true landmarks, blendshapes and poses, and
+composited over the true frame. The baseline takes, for each, the training frame with the nearest landmarks, aligned to
+the truth by the similarity transform between the two frames' projected landmarks. Both are composited with the head's
+mask of what they show over the true frame, so that only the head is compared. Prints PSNR, SSIM and sharpness (variance
+of the Laplacian, truth = 1) for the whole frame, the face's landmark box and the mouth's; LMD is measured by
+MediaPipe's landmarks on the rendered faces against those on the truth, in pixels (mean-centred, as the field does),
+where it finds a face in both.
 """
 
 from __future__ import annotations
@@ -70,11 +71,10 @@ def rendered(renderer: Renderer, drive: Drive, cameras: CameraTrack) -> Maker:
 
     def make(frame: int) -> tuple[Picture, Picture]:
         first, last = max(0, frame - context), min(len(drive), frame + context + 1)
-        frames = [
-            p
-            for b in renderer.render(drive[first:last], cameras[first:last])
-            for p in zip(b.rgb, b.alpha if b.alpha is not None else torch.ones_like(b.rgb[..., :1]), strict=True)
-        ]
+        frames = []
+        for batch in renderer.render(drive[first:last], cameras[first:last]):
+            alpha = torch.ones_like(batch.rgb[..., :1]) if batch.alpha is None else batch.alpha
+            frames += list(zip(batch.rgb, alpha, strict=True))
         rgb, alpha = frames[frame - first]
         return rgb.numpy(), alpha.numpy()
 
