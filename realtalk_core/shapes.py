@@ -9,7 +9,6 @@ import torch
 
 from realtalk_core.errors import ShapeError
 
-
 _FIELDS: dict[type, tuple[tuple[str, Any, bool], ...]] = {}
 
 
