@@ -33,7 +33,10 @@ _DAMAGED = "Copy the avatar again, or train it again: realtalk train CAPTURE -o 
 class Footage(Protocol):
     """Frames by number, square, RGB uint8."""
 
-    size: int
+    @property
+    def size(self) -> int:
+        """Side in pixels."""
+        ...
 
     def frame(self, index: int) -> Picture:
         """`S S 3`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -15,11 +15,28 @@ from torch import Tensor
 from realtalk_core.compositing import Array, Backdrop, composite, face_region
 from realtalk_core.evaluation import project
 from realtalk_core.footage import Footage, Picture
-from realtalk_core.motion import Motion
+from realtalk_core.person import Person
 from realtalk_core.types import CameraTrack, FrameBatch, LandmarkTrack
 
 Background = str | Picture
 """`original` (as filmed), `plate` (the background without anything moving), or a picture `H W 3`."""
+
+
+class Replaying(Protocol):
+    """Says which frame of the footage each frame of the clip replays; `realtalk_core.motion.Motion` is one."""
+
+    @property
+    def person(self) -> Person:
+        """Whose footage it is."""
+        ...
+
+    def frames(self, start: int, count: int) -> Tensor:
+        """Numbers of footage frames, for frames `start … start + count - 1` of the clip."""
+        ...
+
+    def cameras(self, start: int, count: int) -> CameraTrack:
+        """Their cameras."""
+        ...
 
 
 class Scene:
@@ -35,7 +52,7 @@ class Scene:
     """
 
     def __init__(
-        self, footage: Footage, motion: Motion, size: int, background: Background = "original", moved: bool = False
+        self, footage: Footage, motion: Replaying, size: int, background: Background = "original", moved: bool = False
     ) -> None:
         self.footage, self.motion, self.size, self.moved = footage, motion, size, moved
         filmed = isinstance(background, str) and background == "original" and not moved

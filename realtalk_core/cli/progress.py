@@ -65,7 +65,7 @@ class Bars:
             self._rich.update(self._tasks[what], completed=done, total=total or None, note=speed)
         elif now - self._said > LINE_SECONDS or done == total:
             self._said = now
-            left = f"  {spoken((total - done) / rate)} left" if total > done else ""
+            left = f"  {spoken((total - done) / rate)} left" if total > done and now > began else ""
             note(f"{what:<10} {done}{f'/{total}' if total else ''}  {speed}{left}")
 
 

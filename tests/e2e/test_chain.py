@@ -129,3 +129,13 @@ def test_a_capture_library_makes_avatars_in_python(tmp_path):
     assert sorted(f.name for f in avatar.glob("*.safetensors")) == [
         "emotion.safetensors", "landmarks.safetensors", "person.safetensors", "renderer.safetensors",
     ]  # fmt: skip
+
+
+def test_evaluate_measures_the_held_out_part(made, capsys):
+    assert run(["evaluate", str(made / "anna"), str(made / "cap"), "--frames", "3", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["split"] == 0.8
+    assert found["frame_psnr"] > found["face_psnr"] > 5
+    assert -1 <= found["mouth_correlation"] <= 1
+    header = checkpoint.read_header(made / "anna" / "renderer.safetensors")
+    assert found["head_psnr"] == pytest.approx(header.metrics["held_out_psnr"], abs=0.01)
