@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -40,10 +41,11 @@ Session(capture, folder / "avatar", load_config(sets=sets, plugins=discover())).
 class Fresh:
     """An environment of its own; commands run in an empty folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, pip: bool = False) -> None:
         self.folder, self.work = folder / "venv", folder / "work"
         self.work.mkdir(parents=True)
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(self.folder)], check=True)
+        options = [] if pip else ["--without-pip"]
+        subprocess.run([sys.executable, "-m", "venv", *options, str(self.folder)], check=True)
 
     def install(self, source: Path) -> None:
         """Builds a wheel without fetching build tools, and installs it without dependencies."""
@@ -69,10 +71,30 @@ class Fresh:
     def run(self, *command: str | Path, code: int = 0, cwd: Path | None = None) -> str:
         """Output of a command of the environment; asserts its exit code."""
         words = [str(self.python.parent / command[0]), *map(str, command[1:])]
-        environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "REALTALK_PLUGINS")}
-        done = subprocess.run(words, capture_output=True, text=True, cwd=cwd or self.work, env=environment, timeout=600)
+        done = subprocess.run(
+            words, capture_output=True, text=True, cwd=cwd or self.work, env=self._environment(), timeout=600
+        )
         assert done.returncode == code, f"{words} gave {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
+
+    def shell(self, command: str) -> str:
+        """Output of a line typed into a shell; what the command says goes to one stream, as on a terminal."""
+        done = subprocess.run(
+            ["bash", "-c", f"{command} 2>&1"],
+            capture_output=True,
+            text=True,
+            cwd=self.work,
+            env=self._environment(),
+            timeout=600,
+        )
+        return done.stdout
+
+    def _environment(self) -> dict[str, str]:
+        kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "REALTALK_PLUGINS")}
+        path = f"{self.python.parent}{os.pathsep}{kept['PATH']}"
+        # pip must neither fetch build tools nor dependencies; its variables for negative options are inverted.
+        offline = {"PIP_NO_BUILD_ISOLATION": "0", "PIP_NO_DEPS": "1", "PIP_NO_INDEX": "1", "COLUMNS": "160"}
+        return {**kept, **offline, "PATH": path, "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +167,36 @@ def test_it_conforms(fresh: Fresh):
     report = json.loads(fresh.run("realtalk", "conform", "mesh_shader", "--json"))
     assert report["ok"] is True
     assert all(r["outcome"] == "passed" for r in report["results"])
+
+
+# ---- the tutorial ---------------------------------------------------------------------------------------------------
+
+TUTORIAL = ROOT / "docs" / "plugin-tutorial.md"
+BLOCK = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def test_the_tutorial_is_true(tmp_path_factory: pytest.TempPathFactory):
+    """Every file of the page is written, every command run, every output compared; `...` stands for anything."""
+    fresh = Fresh(tmp_path_factory.mktemp("tutorial"), pip=True)
+    fresh.install(ROOT)
+    fresh.lend()
+    compared = 0
+    for language, name, text in BLOCK.findall(TUTORIAL.read_text("utf-8")):
+        if language in ("toml", "python"):
+            file = fresh.work / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, "utf-8")
+            continue
+        assert language == "console", f"what is to be done with a block of {language}?"
+        for command, expected in re.findall(r"^\$ (.+)\n((?:(?!\$ ).*\n)*)", text, re.MULTILINE):
+            compared += 1
+            told = fresh.shell(command)
+            pattern = ".*".join(re.escape(part) for part in " ".join(expected.split()).split("..."))
+            same = re.fullmatch(pattern, " ".join(told.split()))
+            assert same, f"$ {command}\n{told}\n--- expected\n{expected}"
+    assert compared >= 10
+    assert len(_film(fresh.work / "dots.mp4")) == 100
+    assert len(_film(fresh.work / "speaks.mp4")) == 100
 
 
 def _film(file: Path) -> list:  # type: ignore[type-arg]
