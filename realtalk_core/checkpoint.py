@@ -258,7 +258,7 @@ def _parse(table: bytes, path: Path) -> Header:
     if not isinstance(text, str):
         raise UserError(
             f"{path} is a safetensors file, but no RealTalk checkpoint",
-            "Convert foreign weights with: realtalk convert",
+            "Name a checkpoint of an avatar, such as AVATAR/renderer.safetensors.",
         )
     found = _json(text.encode(), path)
     version = found.get("format")

@@ -2,8 +2,8 @@
 
 The replayed frame has the head in the same pose as the rendered one, so hair, ears and torso are best left as they
 were filmed; only the face and what lies just below it is replaced ("portrait", reference notes §1.7). There, under the
-rendered head, the filmed head is first taken away: the torso's outline is continued smoothly upward into its place,
-coloured as the neck is, and the background plate shows where it does not reach. So a jaw that is now higher uncovers
+rendered head, the filmed head is first taken away: its face becomes a plain patch in the colour of the neck, and beyond
+that the torso's outline is continued upward until the background plate shows. So a jaw that is now higher uncovers
 neck, never the old chin.
 """
 
@@ -39,7 +39,7 @@ class Backdrop:
 
 
 def composite(
-    rgb: Array, alpha: Array, frame: Array, person: Array, head: Array, face: Array, backdrop: Backdrop
+    rgb: Array, alpha: Array, frame: Array, person: Array, head: Array, face: Array, skin: Array, backdrop: Backdrop
 ) -> Array:
     """One finished picture; all arguments `S S …` float32 in [0, 1].
 
@@ -50,13 +50,14 @@ def composite(
         person: `S S 1`, the filmed person's matte.
         head: `S S 1`, the filmed head's matte.
         face: `S S 1`, where the rendered head is used (see `face_region`).
+        skin: `S S 1`, the filmed face's own region.
         backdrop: What stands behind.
 
     Returns:
         `S S 3`.
     """
     plate = backdrop.picture
-    colour, cover = behind_head(frame, person, head, face)
+    colour, cover = behind_head(frame, person, head, skin)
     under = colour + (1 - cover) * plate
     replaced = rgb * alpha + under * (1 - alpha)
     if backdrop.replaced:
@@ -64,8 +65,8 @@ def composite(
     return np.asarray(frame + (replaced - frame) * face, np.float32)
 
 
-def behind_head(frame: Array, person: Array, head: Array, face: Array) -> tuple[Array, Array]:
-    """The torso alone, its outline continued into the place of the head, with the colour of the neck.
+def behind_head(frame: Array, person: Array, head: Array, skin: Array) -> tuple[Array, Array]:
+    """The person without a head: the torso's outline continued upward, the face's place in the colour of the neck.
 
     What a raised jaw uncovers is skin in the chin's shadow. So the colour is continued from those parts of the torso
     that have the face's tint (a neck, not a collar), and faintly from the face itself, darkened.
@@ -78,15 +79,13 @@ def behind_head(frame: Array, person: Array, head: Array, face: Array) -> tuple[
     known = np.clip(1 - 1.6 * gone, 0, 1)[..., None]
     torso = person * known
     small = (min(side, FILL_SIDE),) * 2
-    frame_s, known_s, torso_s, head_s, face_s = (
-        resized(x, small, cv2.INTER_AREA) for x in (frame, known, torso, head, face)
-    )
-    skin = head_s * face_s
-    neck = torso_s * _likeness(frame_s, skin)
-    colour = pull_push(frame_s * (neck + SHADE * SKIN_WEIGHT * skin), neck + SKIN_WEIGHT * skin)
+    skin = head * skin
+    frame_s, known_s, torso_s, skin_s = (resized(x, small, cv2.INTER_AREA) for x in (frame, known, torso, skin))
+    neck = torso_s * _likeness(frame_s, skin_s)
+    colour = pull_push(frame_s * (neck + SHADE * SKIN_WEIGHT * skin_s), neck + SKIN_WEIGHT * skin_s)
     cover = np.clip(2 * pull_push(torso_s, known_s) - 0.5, 0, 1)
     colour, cover = (resized(x, (side, side), cv2.INTER_LINEAR) for x in (colour, cover))
-    cover = torso + (1 - known) * cover
+    cover = torso + (1 - known) * np.maximum(cover, skin)
     return np.asarray(frame * torso + colour * (cover - torso)), cover
 
 

@@ -87,13 +87,16 @@ class Scene:
         done = []
         for k in range(count):
             frame, person_matte, head = self._layers(int(replayed[k]))
+            skin = face_region(filmed_at[k], filmed_at[k], self.size)
             if self.moved:
                 shift = self._carried(filmed_cameras[k : k + 1], cameras[k : k + 1])
-                frame, person_matte, head = (_warped(x, shift, self.size) for x in (frame, person_matte, head))
+                frame, person_matte, head, skin = (
+                    _warped(x, shift, self.size) for x in (frame, person_matte, head, skin)
+                )
                 face = _whole_head(head, alpha[k], self.size)
             else:
                 face = face_region(drawn_at[k], filmed_at[k], self.size)
-            picture = composite(rgb[k], alpha[k], frame, person_matte, head, face, self._backdrop)
+            picture = composite(rgb[k], alpha[k], frame, person_matte, head, face, skin, self._backdrop)
             done.append(torch.from_numpy(picture))
         return _bytes(torch.stack(done))
 
