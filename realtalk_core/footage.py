@@ -18,6 +18,7 @@ import av
 import av.error
 import cv2
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from realtalk_core.atomic import atomic_file
@@ -110,6 +111,7 @@ class Film:
         self._rate = Fraction(fps).limit_denominator(1001)
         self._groups: OrderedDict[int, dict[int, Picture]] = OrderedDict()
         self._held = held
+        self._convert = VideoReformatter()
         if not path.is_file():
             raise UserError(f"{path} is missing", _DAMAGED)
         try:
@@ -145,7 +147,7 @@ class Film:
                 if index >= after:
                     break
                 if index >= first:
-                    found[index] = frame.to_ndarray(format="rgb24")
+                    found[index] = np.asarray(self._convert.reformat(frame, format="rgb24").to_ndarray(), np.uint8)
         except av.error.FFmpegError as error:
             raise UserError(f"{self.path} is damaged: {error}", _DAMAGED) from error
         return found

@@ -15,6 +15,7 @@ from typing import Any
 import av
 import av.error
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -90,6 +91,7 @@ class VideoWriter:
     def __init__(self, container: Any, picture: Any, sound: Any, rate: Fraction, sound_rate: int) -> None:
         self._container, self._picture, self._audio = container, picture, sound
         self.rate, self.sound_rate = rate, sound_rate
+        self._convert = VideoReformatter()  # a new one for each frame costs ten times the conversion
         self.frames = 0
         self._held = np.zeros(0, np.float32)  # sound not yet encoded
         self._encoded = 0  # samples
@@ -103,7 +105,7 @@ class VideoWriter:
         pictures = frames.numpy() if isinstance(frames, Tensor) else frames
         for picture in pictures:
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            frame = frame.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
+            frame = self._convert.reformat(frame, format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
             frame.pts, frame.time_base = self.frames, 1 / self.rate
             self._container.mux(self._picture.encode(frame))
             self.frames += 1
