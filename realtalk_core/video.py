@@ -120,26 +120,29 @@ class VideoReader:
 
     def __iter__(self) -> Iterator[Picture]:
         """Pictures `H W 3`, RGB, uint8, each an array of its own."""
+        return self.pick(0, 1)
+
+    def pick(self, first: int, step: int) -> Iterator[Picture]:
+        """Every `step`-th picture from `first` on; the others are decoded but not converted."""
         self.counts = counts = SourceCounts()
         index = 0
-        picture: Picture | None = None
         for frame, shown_from, shown_until in self._shown():
             counts.decoded += 1
             counts.seconds = shown_until
             if self.end is not None and shown_from >= self.end:
                 return
-            picture, uses = None, 0
+            uses, picture = 0, None
             while self.start + (index + 0.5) / self.fps < shown_until:
                 if self.end is not None and self.start + (index + 0.5) / self.fps >= self.end:
                     return
-                if picture is None:
-                    picture = self._upright(frame)
-                yield picture if uses == 0 else picture.copy()
+                if index >= first and (index - first) % step == 0:
+                    picture = self._upright(frame) if picture is None else picture.copy()
+                    yield picture
                 uses += 1
                 index += 1
-            counts.given += uses
-            counts.repeated += max(0, uses - 1)
-            counts.skipped += uses == 0
+                counts.given = index
+                counts.repeated += uses > 1
+            counts.skipped += uses == 0 and shown_until > self.start
 
     def _shown(self) -> Iterator[tuple[Any, float, float]]:
         """Decoded frames with the span of time each is shown, seconds after the first; repeated stamps are dropped."""
@@ -148,21 +151,19 @@ class VideoReader:
             stream.thread_type = "AUTO"
             usual = 1.0 / self.info.fps if self.info.fps > 0 else 1.0 / self.fps
             first: float | None = None
-            held: tuple[Any, float] | None = None
+            held, shown_from = None, 0.0
             for frame in decode(container, stream):
-                time = frame.time
-                if time is None:
-                    time = (first or 0.0) + (held[1] + usual if held else 0.0)
+                stamp = frame.time
                 if first is None:
-                    first = time
-                now = time - first
+                    first = stamp or 0.0
+                now = stamp - first if stamp is not None else shown_from + usual
                 if held is not None:
-                    if now <= held[1]:
+                    if now <= shown_from:
                         continue
-                    yield held[0], held[1], now
-                held = (frame, now)
+                    yield held, shown_from, now
+                held, shown_from = frame, now
             if held is not None:
-                yield held[0], held[1], held[1] + usual
+                yield held, shown_from, shown_from + usual
 
     def _upright(self, frame: Any) -> Picture:
         width, height = self.size

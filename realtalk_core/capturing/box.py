@@ -14,6 +14,8 @@ SIDE_IN_FACES = 1.9
 """Side of the box in face heights (chin to hairline): head, hair, and the shoulders' beginning."""
 ABOVE_IN_FACES = 0.5
 """Room above the hairline, in face heights."""
+LEAST_SIDE_IN_FACES = 1.25
+"""A tighter box than wanted is preferred to leaving the picture, down to this."""
 SNAP = 0.15
 """A box this near to the picture's shorter side, relatively, becomes that side."""
 
@@ -80,7 +82,7 @@ def choose_box(extents: NDArray[np.float64], width: int, height: int) -> Box:
     moved = max((right - left) - float(np.median(extents[:, 2] - extents[:, 0])), (bottom - top) - face)
     side = SIDE_IN_FACES * face + moved
     shorter = min(width, height)
-    if abs(side - shorter) < SNAP * shorter:
+    if abs(side - shorter) < SNAP * shorter or shorter < side <= shorter * SIDE_IN_FACES / LEAST_SIDE_IN_FACES:
         side = shorter
     side_px = 2 * round(side / 2)
     x = round((left + right) / 2 - side_px / 2)

@@ -53,8 +53,8 @@ class Workplace:
             shutil.rmtree(old, ignore_errors=True)
 
 
-def finished(target: Path, job: dict[str, Any]) -> bool:
-    """Whether `target` already is the capture this job would make.
+def finished(target: Path, job: dict[str, Any], force: bool = False) -> bool:
+    """Whether `target` already is the capture this job would make; never, if it shall be replaced.
 
     Raises:
         UserError: if something else is there.
@@ -65,8 +65,11 @@ def finished(target: Path, job: dict[str, Any]) -> bool:
         raise UserError(f"{target} is a file, not a folder", "Choose another place for the capture (-o DIR).")
     if not any(target.iterdir()):
         return False
+    file = target / "capture.yaml"
+    if force and file.exists():
+        return False
     try:
-        made_from = yaml.safe_load((target / "capture.yaml").read_text("utf-8"))["job"]
+        made_from = yaml.safe_load(file.read_text("utf-8"))["job"]
     except FileNotFoundError:
         raise UserError(
             f"{target} is not empty and is no capture; nothing in it is overwritten",

@@ -19,7 +19,7 @@ from realtalk_core.capturing.box import Box, choose_box
 from realtalk_core.capturing.measure import Measures
 from realtalk_core.capturing.overview import write_overview
 from realtalk_core.capturing.people import Chosen, choose_person
-from realtalk_core.capturing.pictures import survey, write_frames
+from realtalk_core.capturing.pictures import Scene, survey, write_frames
 from realtalk_core.capturing.poses import Posed, pose_head
 from realtalk_core.capturing.report import Finding, findings, report_markdown
 from realtalk_core.capturing.segment import make_segmenter
@@ -115,7 +115,7 @@ def run(
         raise UserError(f"--size {options.size} is not between 64 and 2048", "512 is a good size; 256 trains faster.")
     reader = VideoReader(options.video, FPS, start=options.start, end=options.end)
     job = options.job()
-    if not force and finished(out, job):
+    if finished(out, job, force):
         return Result(out, (), fresh=False)
     with workplace(out, job) as place:
         seen = _sightings(place, reader, tracker, progress)
@@ -171,7 +171,7 @@ def _build(place: Workplace, options: Options, reader: VideoReader, seen: Sighti
         progress("writing frames and masks", done, len(valid))
     progress("reporting", 0, 1)
     measures = summarise(Work(options.size, reader, seen, chosen, box, posed, scene, sound, FPS))
-    _write_report(place, options, reader, scene.plate.picture, measures)
+    _write_report(place, options, reader, scene, measures)
     progress("reporting", 1, 1)
     (place.folder / "sightings.npz").unlink(missing_ok=True)
     place.finish()
@@ -216,13 +216,12 @@ def _sound(place: Workplace, options: Options, reader: VideoReader) -> Path | No
     return file
 
 
-def _write_report(
-    place: Workplace, options: Options, reader: VideoReader, plate: NDArray[np.uint8], measures: Measures
-) -> None:
+def _write_report(place: Workplace, options: Options, reader: VideoReader, scene: Scene, measures: Measures) -> None:
     import cv2
 
-    (place.folder / "background.png").write_bytes(cv2.imencode(".png", plate[..., ::-1])[1].tobytes())
-    info = reader.info
+    plate = cv2.imencode(".png", scene.plate.picture[..., ::-1])[1]
+    (place.folder / "background.png").write_bytes(plate.tobytes())
+    info, box = reader.info, scene.box
     found = findings(measures)
     meta = {
         "format": FORMAT,
@@ -234,6 +233,7 @@ def _write_report(
         "audio": measures.loudness_db is not None,
         "video": {"width": info.width, "height": info.height, "fps": round(info.fps, 3), "codec": info.codec,
                   "rotation": info.rotation},
+        "box": {"left": box.left, "top": box.top, "side": box.side},
         "report": measures.to_dict(),
         "warnings": [{"name": w.name, "text": w.text, "cure": w.cure} for w in found],
         "job": place.job,
