@@ -15,7 +15,7 @@ from typing import Any
 import av
 import av.error
 import numpy as np
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -105,7 +105,9 @@ class VideoWriter:
         pictures = frames.numpy() if isinstance(frames, Tensor) else frames
         for picture in pictures:
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            frame = self._convert.reformat(frame, format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
+            frame = self._convert.reformat(
+                frame, format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+            )
             frame.pts, frame.time_base = self.frames, 1 / self.rate
             self._container.mux(self._picture.encode(frame))
             self.frames += 1
