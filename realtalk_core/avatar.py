@@ -147,7 +147,13 @@ class Avatar:
                 f"Train it: realtalk train CAPTURE -o {self.path} --stage {stage}",
             )
         _, tensors = checkpoint.load(file, chosen.spec)
-        return build(chosen.spec, chosen.config, tensors=tensors)
+        try:
+            return build(chosen.spec, chosen.config, tensors=tensors)
+        except (RuntimeError, KeyError, ValueError) as error:  # what torch and dictionaries say of other tensors
+            raise UserError(
+                f"{file} does not fit the installed {stage} {chosen.spec.name!r}: {' '.join(str(error).split())[:200]}",
+                f"Leave out --set {stage}.…, or train it again: realtalk train CAPTURE -o {self.path} --stage {stage}",
+            ) from error
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
