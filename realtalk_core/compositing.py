@@ -61,7 +61,8 @@ def composite(
     under = colour + (1 - cover) * plate
     replaced = rgb * alpha + under * (1 - alpha)
     if backdrop.replaced:
-        frame = decontaminated(frame, person) * person + plate * (1 - person)
+        edge = np.clip(1.25 * person - 0.2, 0, 1)  # the faintest part of a matte is more background than person
+        frame = decontaminated(frame, person) * edge + plate * (1 - edge)
     return np.asarray(frame + (replaced - frame) * face, np.float32)
 
 
@@ -127,7 +128,8 @@ def pull_push(values: Array, weight: Array) -> Array:
 
 def decontaminated(frame: Array, person: Array) -> Array:
     """The person's own colour where the matte is soft: taken from further inside, so that no old background glows."""
-    solid = np.clip((person - 0.9) * 10, 0, 1)
+    around = _grown(1 - person[..., 0], max(1, round(frame.shape[0] * 0.006)))[..., None]
+    solid = np.clip((0.9 - around) * 10, 0, 1) * np.clip((person - 0.9) * 10, 0, 1)
     side = frame.shape[0]
     half = (side // 2, side // 2)
     inside = pull_push(*(resized(x, half, cv2.INTER_AREA) for x in (frame * solid, solid)))
