@@ -72,18 +72,20 @@ def write_overview(capture: Capture, curves: Curves, target: Path) -> None:
     picked = np.unique(np.linspace(0, len(capture) - 1, FRAMES).round().astype(int))
     figure = Figure(figsize=(16, 13.4), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(5, 5, height_ratios=[3.2, 3.2, 3.2, 3.2, 2.2])
+    parts: Any = figure.subfigures(2, 1, height_ratios=[5.6, 1.0])
+    pictures, below = parts
+    grid = pictures.add_gridspec(4, 5)
     for k, index in enumerate(picked):
         row, column = divmod(k, 5)
         for part, picture in enumerate(draw_frame(capture, int(index))):
-            axis = figure.add_subplot(grid[2 * row + part, column])
+            axis = pictures.add_subplot(grid[2 * row + part, column])
             axis.imshow(picture)
             axis.set_axis_off()
             if not part:
                 note = "" if bool(capture.tracks.valid[index]) else "  (no face)"
                 axis.set_title(f"{index / capture.fps:.1f} s{note}", fontsize=9)
-    _draw_curves(figure.add_subplot(grid[4, :4]), capture, curves)
-    axis = figure.add_subplot(grid[4, 4])
+    curve, axis = below.subplots(1, 2, width_ratios=[5, 1])
+    _draw_curves(curve, capture, curves)
     axis.imshow(capture.background(THUMB))
     axis.set_title("background plate", fontsize=9)
     axis.set_axis_off()

@@ -165,7 +165,7 @@ def _build(place: Workplace, options: Options, reader: VideoReader, seen: Sighti
         save_file(tracks.tensors(), partial)
     sound = _sound(place, options, reader)
     progress("surveying the background", 0, 1)
-    scene = survey(reader, len(valid), box, size, posed.outline, make_segmenter())
+    scene = survey(reader, valid, box, size, posed.outline, make_segmenter())
     progress("surveying the background", 1, 1)
     for done in write_frames(reader, scene, place.folder):
         progress("writing frames and masks", done, len(valid))

@@ -36,6 +36,7 @@ class Scene:
         box: The crop.
         size: Its side in pixels of the capture.
         points: `T 478 3` landmarks in crop pixels.
+        valid: `T` frames that show the person; the others get empty masks.
         segmenter: Person against background.
         plate: The background.
         hair: The person's hair colours.
@@ -44,12 +45,15 @@ class Scene:
     box: Box
     size: int
     points: NDArray[np.float32]
+    valid: NDArray[np.bool_]
     segmenter: Segmenter
     plate: Plate
     hair: HairModel
 
     def masks(self, frame: Picture, index: int) -> NDArray[np.uint8]:
         """The mask file's content for one cropped frame."""
+        if not self.valid[index]:
+            return np.zeros((self.size, self.size, 3), np.uint8)
         points = self.points[index]
         return frame_masks(self.person(frame, points), points, self.hair(frame))
 
@@ -60,14 +64,24 @@ class Scene:
 
 
 def survey(
-    reader: VideoReader, frames: int, box: Box, size: int, points: NDArray[np.float32], segmenter: Segmenter
+    reader: VideoReader,
+    valid: NDArray[np.bool_],
+    box: Box,
+    size: int,
+    points: NDArray[np.float32],
+    segmenter: Segmenter,
 ) -> Scene:
-    """Looks at frames spread over the clip for what all frames share: background plate and hair colours."""
-    step = max(1, frames // SURVEY_FRAMES)
-    crops = [
-        box.crop(picture, size) for picture in islice(reader.pick(step // 2, step), -(-(frames - step // 2) // step))
-    ]
-    faces = [points[step // 2 + k * step] for k in range(len(crops))]
+    """Looks at frames spread over the clip for what all frames share: background plate and hair colours.
+
+    Frames without the person may show anything, and are left out.
+    """
+    step = max(1, int(valid.sum()) // SURVEY_FRAMES)
+    first = int(np.argmax(valid))
+    crops, faces = [], []
+    for index, picture in zip(range(first, len(valid), step), reader.pick(first, step), strict=False):
+        if valid[index]:
+            crops.append(box.crop(picture, size))
+            faces.append(points[index])
 
     def rough(crop: Picture, face: NDArray[np.float32]) -> NDArray[np.float32]:
         return keep_person(segmenter(crop, face), face)
@@ -82,7 +96,7 @@ def survey(
         plate = make_plate(crops, people)
         # cleaner masks uncover more of the background, right beside the head where it counts
         people = list(pool.map(clean, crops, faces, masks))
-    return Scene(box, size, points, segmenter, make_plate(crops, people), hair)
+    return Scene(box, size, points, valid, segmenter, make_plate(crops, people), hair)
 
 
 @contextmanager
