@@ -1,9 +1,10 @@
 """The prior the deformer learns from until emotional footage is used: each emotion as a set of facial action units.
 
 Prototypes after EMFACS (Friesen & Ekman 1983) and the Investigator's Guide to FACS (Ekman, Friesen & Hager 2002,
-table 10-2); happiness 6+12, sadness 1+4+15 (+6, 7, 17), surprise 1+2+5+26, fear 1+2+4+5+20+26, anger 4+7+23+24 (+5),
-disgust 9+10 (+4, 7, 15, 16), contempt one-sided 12+14. Amounts were set so that an outside reader moves as it does on
-acted emotions (docs/emotion-prior.md).
+table 10-2): happiness 6+12, sadness 1+4+15 (+6, 7, 17), surprise 1+2+5+26, fear 1+2+4+5+20+26, anger 4+7+10+23+25
+(+5, 17; its open-mouthed variant, since the person is speaking), disgust 9+10 (+4, 7, 15, 16, 17), contempt one-sided
+12+14. Units the sources do not name (contempt's raised brows, disgust's stretched lips) and all amounts follow what
+two actors do in their clips of acted emotion: docs/emotion-prior.md has the table.
 """
 
 from __future__ import annotations
@@ -21,18 +22,18 @@ from realtalk_ldm.units import OPENING, ActionUnits
 RIGHT_ONLY = "right"
 
 PROTOTYPES: dict[str, dict[int, float]] = {
-    "angry": {4: 1.0, 7: 0.9, 23: 0.8, 24: 0.5, 5: 0.1, 17: 0.3},
-    "contempt": {7: 0.2},
-    "disgust": {9: 1.0, 10: 0.8, 4: 0.45, 7: 0.6, 15: 0.35, 16: 0.25, 17: 0.3},
-    "fear": {1: 0.9, 2: 0.6, 4: 0.35, 5: 0.9, 20: 0.8, 25: 0.5, 26: 0.25},
+    "angry": {4: 1.0, 7: 0.9, 10: 0.4, 23: 0.6, 16: 0.2, 25: 0.3, 5: 0.1, 17: 0.2},
+    "contempt": {1: 0.3, 2: 0.4, 7: 0.3},
+    "disgust": {9: 1.0, 10: 0.7, 4: 0.4, 7: 0.8, 15: 0.25, 16: 0.2, 17: 0.3, 20: 0.35},
+    "fear": {1: 0.9, 2: 0.5, 4: 0.3, 5: 1.0, 20: 0.75, 25: 0.5, 26: 0.4},
     "happy": {6: 1.0, 12: 1.0, 25: 0.4},
     "neutral": {},
-    "sad": {1: 0.95, 4: 0.5, 15: 1.0, 17: 0.5, 7: 0.5, 6: 0.2},
-    "surprise": {1: 1.0, 2: 1.0, 5: 1.0, 25: 0.5, 26: 0.75},
+    "sad": {1: 0.95, 4: 0.6, 15: 1.0, 17: 0.5, 7: 0.6, 6: 0.2},
+    "surprise": {1: 1.0, 2: 1.0, 5: 1.2, 25: 0.5, 26: 0.8},
 }
 """Action units of each label, with their amount at intensity 1, on both sides of the face."""
 
-ONE_SIDED: dict[str, dict[int, float]] = {"contempt": {12: 0.5, 14: 1.0, 10: 0.3, 2: 0.35}}
+ONE_SIDED: dict[str, dict[int, float]] = {"contempt": {12: 0.35, 14: 1.0, 10: 0.3, 2: 0.25}}
 """Further units, on the person's right side only."""
 
 

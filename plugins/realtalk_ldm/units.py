@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from realtalk_core.expression import inner_lip_pairs
-from realtalk_core.landmarks import IBUG68_FROM_MEDIAPIPE478, LEFT_EYE, LEFT_IRIS, REGIONS68, RIGHT_EYE, RIGHT_IRIS
+from realtalk_core.expression import eyelid_pairs, inner_lip_pairs
+from realtalk_core.landmarks import IBUG68_FROM_MEDIAPIPE478, LEFT_IRIS, RIGHT_IRIS
 
 EYE_CORNERS_CM = 8.9
 JAW_DEGREES = 7.0
@@ -29,7 +29,7 @@ class Pull:
         anchors: Named places (see `_places`) of the person's right side; the left is its mirror.
         move: Outward (away from the midline), up, forward; cm.
         radius: Standard deviation of the Gaussian, cm.
-        only: Skin it may move: all, or only above/below the mouth's or the eye's slit.
+        only: Skin it may move: all, only that above or below the mouth's or the eye's slit, or the brow's (no lid).
     """
 
     anchors: Sequence[str]
@@ -39,39 +39,43 @@ class Pull:
 
 
 UNITS: dict[int, tuple[Pull, ...]] = {
-    1: (Pull(("brow_in", "brow_in2"), (-0.03, 0.55, 0.05), 0.95, "above_eye"),),
-    2: (Pull(("brow_out", "brow_out2", "brow_mid"), (0.0, 0.5, 0.0), 0.9, "above_eye"),),
+    1: (Pull(("brow_in", "brow_in2"), (-0.03, 0.6, 0.05), 0.95, "brow"),),
+    2: (Pull(("brow_out", "brow_out2", "brow_mid"), (0.0, 0.5, 0.0), 0.9, "brow"),),
     4: (
-        Pull(("brow_in", "brow_in2"), (-0.28, -0.42, 0.08), 0.9, "above_eye"),
-        Pull(("brow_mid", "brow_out2"), (-0.1, -0.22, 0.03), 0.8, "above_eye"),
+        Pull(("brow_in", "brow_in2"), (-0.16, -0.45, 0.08), 0.9, "brow"),
+        Pull(("brow_mid", "brow_out2", "brow_out"), (-0.05, -0.28, 0.03), 0.8, "brow"),
     ),
-    5: (Pull(("lid_up1", "lid_up2"), (0.0, 0.24, 0.0), 0.42, "above_eye"),),
+    5: (
+        Pull(("lid_up1", "lid_up2"), (0.0, 0.2, 0.0), 0.42, "above_eye"),
+        Pull(("lid_low1", "lid_low2"), (0.0, -0.08, 0.0), 0.42, "below_eye"),
+    ),
     6: (
-        Pull(("cheek",), (0.02, 0.32, 0.14), 1.1),
-        Pull(("lid_low1", "lid_low2"), (0.0, 0.11, 0.03), 0.45, "below_eye"),
+        Pull(("cheek",), (0.02, 0.34, 0.14), 1.1),
+        Pull(("lid_low1", "lid_low2"), (0.0, 0.1, 0.03), 0.45, "below_eye"),
         Pull(("eye_out",), (-0.03, -0.04, 0.0), 0.6, "above_eye"),
     ),
     7: (
-        Pull(("lid_low1", "lid_low2"), (0.0, 0.12, 0.0), 0.45, "below_eye"),
-        Pull(("lid_up1", "lid_up2"), (0.0, -0.1, 0.0), 0.42, "above_eye"),
+        Pull(("lid_low1", "lid_low2"), (0.0, 0.18, 0.0), 0.45, "below_eye"),
+        Pull(("lid_up1", "lid_up2"), (0.0, -0.07, 0.0), 0.42, "above_eye"),
     ),
     9: (
         Pull(("wing", "wing_in"), (0.06, 0.3, 0.06), 0.7),
         Pull(("nose_side",), (-0.02, 0.16, 0.1), 0.6),
-        Pull(("brow_in",), (-0.16, -0.25, 0.05), 0.8, "above_eye"),
-        Pull(("lip_up2", "lip_up1"), (0.0, 0.22, 0.04), 0.7, "above_mouth"),
+        Pull(("brow_in",), (-0.1, -0.25, 0.05), 0.8, "brow"),
+        Pull(("lip_up2", "lip_up1"), (0.0, 0.2, 0.04), 0.7, "above_mouth"),
     ),
     10: (
         Pull(("lip_up2", "lip_up1"), (0.05, 0.34, 0.06), 0.75, "above_mouth"),
         Pull(("fold",), (0.05, 0.22, 0.1), 0.7, "above_mouth"),
-        Pull(("wing",), (0.06, 0.1, 0.0), 0.5),
+        Pull(("wing",), (0.06, 0.12, 0.0), 0.5),
     ),
     12: (
-        Pull(("corner",), (0.48, 0.48, -0.28), 0.95),
+        Pull(("corner",), (0.5, 0.48, -0.36), 0.95),
         Pull(("cheek_low",), (0.16, 0.3, 0.14), 1.0),
         Pull(("fold",), (0.14, 0.14, 0.06), 0.8),
+        Pull(("lip_up2", "lip_up1"), (0.0, 0.08, -0.03), 0.6, "above_mouth"),
     ),
-    14: (Pull(("corner",), (0.24, 0.1, -0.3), 0.75),),
+    14: (Pull(("corner",), (0.2, 0.12, -0.28), 0.75),),
     15: (
         Pull(("corner",), (0.06, -0.42, -0.06), 0.75),
         Pull(("below_corner",), (0.04, -0.22, 0.0), 0.9),
@@ -83,7 +87,7 @@ UNITS: dict[int, tuple[Pull, ...]] = {
         Pull(("lip_up1",), (0.0, 0.12, 0.05), 0.8, "above_mouth"),
     ),
     20: (
-        Pull(("corner",), (0.5, -0.1, -0.32), 0.9),
+        Pull(("corner",), (0.44, -0.12, -0.32), 0.9),
         Pull(("below_corner",), (0.2, -0.05, -0.1), 0.9),
     ),
     23: (
@@ -139,7 +143,7 @@ class ActionUnits:
         above_eye = _above_eyes(neutral, sparse, self.scale)
         self._masks = {
             "all": torch.ones(count), "above_mouth": self.above_mouth, "below_mouth": 1 - self.above_mouth,
-            "above_eye": above_eye, "below_eye": 1 - above_eye,
+            "above_eye": above_eye, "below_eye": 1 - above_eye, "brow": _brow(neutral, sparse),
         }  # fmt: skip
         if count == 478:
             for mask in self._masks.values():
@@ -191,20 +195,23 @@ def _above_mouth(neutral: Tensor, sparse: Tensor, scale: float) -> Float[Tensor,
 
 
 def _above_eyes(neutral: Tensor, sparse: Tensor, scale: float) -> Float[Tensor, "K"]:
-    mask = torch.zeros(neutral.shape[0])
-    for eye, ring in ((REGIONS68["right_eye"], RIGHT_EYE), (REGIONS68["left_eye"], LEFT_EYE)):
-        corners = sparse[[eye[0], eye[3]]]
-        left_first = corners[corners[:, 0].argsort()]
-        line = _interpolate(neutral[:, 0], left_first[:, 0], left_first[:, 1])
-        mine = (neutral[:, 0] - corners[:, 0].mean()).abs() < 0.5 * (sparse[45, 0] - sparse[36, 0]) / 2
-        mask = torch.where(mine, torch.sigmoid((neutral[:, 1] - line) / (0.1 * scale)), mask)
-        if neutral.shape[0] == 478:
-            mask[list(ring[1:8])], mask[list(ring[9:])] = 1.0, 0.0
-        else:
-            mask[[eye[1], eye[2]]], mask[[eye[4], eye[5]]] = 1.0, 0.0
-    between = (neutral[:, 0] - sparse[27, 0]).abs() < (sparse[42, 0] - sparse[39, 0]) / 2
-    nose_top = sparse[[39, 42], 1].mean()
-    return torch.where(between, torch.sigmoid((neutral[:, 1] - nose_top) / (0.2 * scale)), mask)
+    """1 above the line through the four eye corners, 0 below; the lids' edges wholly on their own side."""
+    corners = sparse[[36, 39, 42, 45]]
+    line = _interpolate(neutral[:, 0], corners[:, 0], corners[:, 1])
+    mask = torch.sigmoid((neutral[:, 1] - line) / (0.1 * scale))
+    upper, lower = eyelid_pairs(neutral.shape[0])
+    mask[list(upper)], mask[list(lower)] = 1.0, 0.0
+    return mask
+
+
+def _brow(neutral: Tensor, sparse: Tensor) -> Float[Tensor, "K"]:
+    """0 on the lids' edges and below, 1 from the brows up, smooth between."""
+    lid = sparse[[36, 37, 38, 39, 42, 43, 44, 45]]
+    brow = sparse[17:27]
+    low = _interpolate(neutral[:, 0], lid[:, 0], lid[:, 1])
+    high = _interpolate(neutral[:, 0], brow[:, 0], brow[:, 1])
+    t = ((neutral[:, 1] - low) / (0.8 * (high - low)).clamp_min(1e-3)).clamp(0, 1)
+    return t * t * (3 - 2 * t)
 
 
 def _jaw_drop(neutral: Tensor, sparse: Tensor, above_mouth: Tensor, scale: float) -> Float[Tensor, "K 3"]:
