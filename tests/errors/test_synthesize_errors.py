@@ -124,6 +124,19 @@ def test_silence_and_nan_go_on_and_say_so(avatar, tmp_path, capsys):
     assert run(["synthesize", str(avatar), "--audio", str(tmp_path / "nan.wav"), "-o", str(tmp_path / "y.mp4")]) == 0
 
 
+def test_sound_that_never_pauses_is_remarked(tmp_path, capsys):
+    from realtalk_core.cli.speech import listen
+
+    speech = synthetic_clip(5.0)
+    write_wav(tmp_path / "plain.wav", speech)
+    assert listen(tmp_path / "plain.wav", 25.0) == 125
+    assert capsys.readouterr().err == ""
+    noise = 0.3 * torch.randn(speech.samples.shape, generator=torch.Generator().manual_seed(0))
+    write_wav(tmp_path / "noisy.wav", AudioClip((speech.samples + noise).clamp(-1, 1), speech.sample_rate))
+    listen(tmp_path / "noisy.wav", 25.0)
+    assert "noisy.wav never pauses" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("out", "message"),
     [("x.avi", "does not end in .mp4"), ("none/x.mp4", "does not exist"), ("x", "does not end in .mp4")],
