@@ -16,7 +16,7 @@ import typer
 
 from realtalk_core import __version__
 from realtalk_core.cli.common import installed, note, say
-from realtalk_core.cli.failures import report
+from realtalk_core.cli.failures import INTERRUPTED, report
 from realtalk_core.errors import UserError
 
 COMMANDS = (
@@ -119,6 +119,8 @@ def run(arguments: Sequence[str]) -> int:
         command = typer.main.get_command(app)
         result = command.main(list(arguments), prog_name="realtalk", standalone_mode=False)
         sys.stdout.flush()
+        if result == INTERRUPTED:  # some versions of Typer turn Ctrl-C into this
+            note("\nrealtalk: stopped")
         return result if isinstance(result, int) else 0
     except BrokenPipeError:
         with contextlib.suppress(OSError, ValueError):

@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
         found = installed(config)
         if as_json:
             keys = ("stage", "name", "plugin", "summary", "api", "version", "requires", "extra")
-            parts = ("name", "module", "distribution")
+            parts = ("name", "module", "distribution", "heavy")
             why = ("name", "kind", "reason", "distribution")
             say_json(
                 {
