@@ -97,7 +97,9 @@ def _hanging(
     likely = shrink(hair * person)
     candidate = ((likely > 0.6) & (shrink(np.maximum(upper, beside)) > 0.5)).astype(np.uint8)
     candidate = cv2.morphologyEx(candidate, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    _, labels = cv2.connectedComponents(candidate)
+    # strands are parted by a few pixels of skin or light in some frames, and must not come and go
+    _, labels = cv2.connectedComponents(cv2.morphologyEx(candidate, cv2.MORPH_CLOSE, np.ones((11, 11), np.uint8)))
+    labels = labels * candidate
     rooted = np.unique(labels[(shrink(upper) > 0.5) & (candidate > 0)])
     keep = np.isin(labels, rooted[rooted > 0]).astype(np.float32)
     keep = cv2.dilate(keep, np.ones((3, 3)))

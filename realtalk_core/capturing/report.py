@@ -126,7 +126,7 @@ def _sound_warnings(m: Measures) -> Iterator[Finding]:
             f"Shift the sound first, for example: ffmpeg -i VIDEO -itsoffset {m.lag_ms / 1000:.2f} -i VIDEO "
             "-map 0:v -map 1:a -c:v copy FIXED.mp4",
         )
-    elif m.lag_ms is None and m.seconds > 5:
+    elif m.lag_ms is None and m.seconds >= 10:
         yield Finding(
             "sync_unknown",
             "the sound does not foretell the mouth: off-screen voice, music, or too little speech",

@@ -28,7 +28,7 @@ class Smoothed:
     Attributes:
         head: Poses of all frames.
         strength: Weight of the squared third differences.
-        error: Reprojection rms before and after, px, over valid frames (points beyond 4 sigma left out).
+        error: Reprojection rms before and after, px, over valid frames (no point counts beyond 4 sigma).
         median: Median reprojection error after, px.
     """
 
@@ -64,8 +64,8 @@ def smooth(
     def error(head: Rigid) -> tuple[float, float]:
         part = Rigid(head.rotation[valid], head.translation[valid])
         pixels = reprojection(image[valid], part, solution.shape, solution.focal, solution.centre)
-        kept = pixels[pixels < 4 * np.broadcast_to(solution.sigma, pixels.shape)]
-        return float(np.sqrt((kept**2).mean())), float(np.median(pixels))
+        bounded = np.minimum(pixels, 4 * solution.sigma)  # left out, far points would make a poor fit look good
+        return float(np.sqrt((bounded**2).mean())), float(np.median(pixels))
 
     before, median = error(poses(track))
     best = Smoothed(poses(track), 0.0, (before, before), median)
@@ -73,7 +73,7 @@ def smooth(
         return best
     unit = float(np.median(np.trace(solution.information[valid][:, 3:, 3:], axis1=1, axis2=2))) / 3
     foretold: list[tuple[float, float]] = []
-    for power in np.arange(-2.0, 4.01, 0.5):
+    for power in np.arange(-6.0, 4.01, 0.25):
         strength = unit * 10**power
         try:
             head = poses(_least_squares(track, weight, strength, cuts))
@@ -95,7 +95,7 @@ def _left_out(track: Array, weight: Array, valid: NDArray[np.bool_], strength: f
     for fold in range(4):
         left = (np.arange(len(track)) % 4 == fold) & valid
         partial = weight.copy()
-        partial[left] *= 1e-6
+        partial[left] = 1e-4 * strength * np.diag([LEVER_CM**2] * 3 + [1.0] * 3)  # next to nothing beside the penalty
         out[left] = _least_squares(track, partial, strength, cuts)[left]
     return out
 

@@ -20,7 +20,7 @@ REACH = 12
 """Shifts tried on each side, in frames."""
 ANTICIPATION_MS = 40.0
 """In speech the mouth moves ahead of its own sound; clips known to be in sync measure this much apart."""
-LEAST_SECONDS = 3.0
+LEAST_SECONDS = 8.0
 RIDGE = 3e-2
 
 
@@ -78,7 +78,7 @@ def measure_sync(clip: AudioClip, mouth: Array, fps: float, valid: NDArray[np.bo
         valid: `T` frames in which the mouth was seen.
 
     Returns:
-        None if there is too little to tell from: under 3 s, hardly any sound, or a mouth that does not move.
+        None if there is too little to tell from: under 8 s, hardly any sound, or a mouth that does not move.
     """
     if valid.sum() < LEAST_SECONDS * fps or clip.seconds < LEAST_SECONDS:
         return None
