@@ -69,8 +69,9 @@ def composite(
 def behind_head(frame: Array, person: Array, head: Array, skin: Array) -> tuple[Array, Array]:
     """The person without a head: the torso's outline continued upward, the face's place in the colour of the neck.
 
-    What a raised jaw uncovers is skin in the chin's shadow. So the colour is continued from those parts of the torso
-    that have the face's tint (a neck, not a collar), and faintly from the face itself, darkened.
+    At the sides of a jaw that is now narrower the background shows; what a raised jaw uncovers is skin in the chin's
+    shadow, and so is what a renderer leaves open within a face. So the colour is continued from those parts of the
+    torso that have the face's tint (a neck, not a collar), and faintly from the face itself, darkened.
 
     Returns:
         `S S 3` premultiplied colour, and `S S 1` alpha.
@@ -84,15 +85,17 @@ def behind_head(frame: Array, person: Array, head: Array, skin: Array) -> tuple[
     frame_s, known_s, torso_s, skin_s = (resized(x, small, cv2.INTER_AREA) for x in (frame, known, torso, skin))
     neck = torso_s * _likeness(frame_s, skin_s)
     colour = pull_push(frame_s * (neck + SHADE * SKIN_WEIGHT * skin_s), neck + SKIN_WEIGHT * skin_s)
-    cover = np.clip(2 * pull_push(torso_s, known_s) - 0.5, 0, 1)
+    cover = np.clip(4 * pull_push(torso_s, known_s) - 1.2, 0, 1)  # next to neck all, next to background none
     colour, cover = (resized(x, (side, side), cv2.INTER_LINEAR) for x in (colour, cover))
-    cover = torso + (1 - known) * np.maximum(cover, skin)
+    inside = 1 - _grown(1 - skin[..., 0], max(2, round(side * 0.03)))
+    inside = cv2.GaussianBlur(inside, (0, 0), max(1.0, side * 0.008))[..., None]
+    cover = torso + (1 - known) * np.maximum(cover, inside)
     return np.asarray(frame * torso + colour * (cover - torso)), cover
 
 
-SHADE = 0.72
+SHADE = 0.8
 """How much darker a neck is than the face above it."""
-SKIN_WEIGHT = 0.1
+SKIN_WEIGHT = 0.3
 
 
 def _likeness(frame: Array, skin: Array) -> Array:
