@@ -1,0 +1,295 @@
+"""From a placed actor to a picture: camera, lights, shadows, ambient occlusion, labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from realtalk_actor.actor import INDEX, IRIS, Actor, Pose, normals_of
+from realtalk_actor.raster import rasterise
+from realtalk_actor.shade import EXPOSURE, EYE, GAMMA, HAIR, SKIN, shade
+
+Array = NDArray[np.float64]
+Floats = NDArray[np.float32]
+LIGHT_MAP = 640
+LIGHT_REACH = 26.0
+"""Half the width of what the key light's map covers, cm."""
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A fixed camera in front of the actor.
+
+    Attributes:
+        size: Side of the picture, pixels.
+        distance: From the head's origin, cm.
+        height: Of the camera over the head's origin, cm.
+        view: Width of the picture at the head's origin, cm.
+    """
+
+    size: int = 512
+    distance: float = 75.0
+    height: float = -1.5
+    view: float = 37.0
+
+    @property
+    def focal(self) -> float:
+        """Focal length in pixels."""
+        return self.size * self.distance / self.view
+
+    def world_to_camera(self) -> Array:
+        """`4 4` from world (y up, z to the camera) to the camera with OpenCV's axes."""
+        out = np.diag([1.0, -1.0, -1.0, 1.0])
+        out[1, 3] = self.height
+        out[2, 3] = self.distance
+        return out
+
+    def intrinsics(self) -> Array:
+        """`3 3` in pixels."""
+        half = self.size / 2
+        return np.array([[self.focal, 0, half], [0, self.focal, half], [0, 0, 1]])
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A rendered frame.
+
+    Attributes:
+        rgb: `H W 3` uint8.
+        masks: `H W 3` uint8: person alpha, head alpha, part label, as in a capture.
+        normals: `H W 3` unit surface normals in camera space (OpenCV axes); zero off the person; empty if not wanted.
+        landmarks: `478 3` in head space, cm.
+        transform: `4 4` head to world.
+    """
+
+    rgb: NDArray[np.uint8]
+    masks: NDArray[np.uint8]
+    normals: Floats
+    landmarks: Array
+    transform: Array
+
+
+class Studio:
+    """An actor in front of a camera, with lights and a backdrop."""
+
+    def __init__(self, actor: Actor, camera: Camera, supersampling: int = 2, with_normals: bool = True) -> None:
+        self.with_normals = with_normals
+        self.actor, self.camera, self.supersampling = actor, camera, supersampling
+        scene = actor.scene
+        self._lights = _lights(actor)
+        self._tangent_u, self._tangent_v = _chart_tangents(actor)
+        side = camera.size * supersampling
+        self._depth, self._owner = np.zeros((side, side), np.float32), np.zeros((side, side), np.int32)
+        self._out = np.zeros((side, side, 3), np.float32)
+        self._light_map = np.zeros((LIGHT_MAP, LIGHT_MAP), np.float32)
+        self._light_owner = np.zeros((LIGHT_MAP, LIGHT_MAP), np.int32)
+        self._casts = np.ascontiguousarray(scene.triangles[scene.shadow])
+        self._cast_cards = np.ascontiguousarray(scene.card[scene.shadow])
+        self.backdrop = _backdrop(actor, camera.size)
+        self._back = cv2.resize(self.backdrop, (side, side), interpolation=cv2.INTER_LINEAR)
+        who = scene.who
+        self._eyes = np.array([*who.iris[0], *who.iris[1], who.numbers["pupil"], IRIS], np.float32)
+        self._ao = _ambient(actor)
+
+    def shoot(self, pose: Pose) -> Shot:
+        """Renders one pose."""
+        scene, camera = self.actor.scene, self.camera
+        head = self.actor.head(pose)
+        world, transform = self.actor.place(pose, head)
+        seen = (world - np.array([0, camera.height, camera.distance])).astype(np.float32)
+        side = camera.size * self.supersampling
+        f = np.float32(camera.focal * self.supersampling)
+        xyw = np.empty_like(seen)
+        xyw[:, 2] = 1 / np.maximum(-seen[:, 2], np.float32(1))
+        xyw[:, 0] = side / 2 + f * seen[:, 0] * xyw[:, 2]
+        xyw[:, 1] = side / 2 - f * seen[:, 1] * xyw[:, 2]
+        normals = normals_of(seen, scene.triangles)
+        turn = transform[:3, :3].astype(np.float32)
+        frame = self._shadow_map(seen)
+        self._depth[:] = 0
+        self._owner[:] = -1
+        rasterise(xyw, scene.triangles, scene.card, scene.uv, self._depth, self._owner, True)
+        self._bulge_corneas(normals)
+        s = pose.shapes
+        crease = np.array(
+            [
+                max(0.0, s[INDEX["browInnerUp"]] + 0.5 * (s[INDEX["browOuterUpLeft"]] + s[INDEX["browOuterUpRight"]]))
+                * 0.8
+            ],
+            np.float32,
+        )
+        shade(self._owner, xyw, seen, normals, scene.uv, scene.colour, self._ao, scene.tangents @ turn.T,
+              scene.triangles, scene.material, scene.card, scene.texture, self._tangent_u @ turn.T,
+              self._tangent_v @ turn.T, self._light_map, frame, self._lights, self._eyes, crease, self._back,
+                  self._out)  # fmt: skip
+        size = (camera.size, camera.size)
+        rgb = cv2.resize(self._out, size, interpolation=cv2.INTER_AREA)
+        rgb8 = np.round(rgb * 255).astype(np.uint8)
+        return Shot(rgb8, self._masks(), self._normals(normals), self.actor.landmarks(pose, head), transform)
+
+    def plate(self) -> NDArray[np.uint8]:
+        """The backdrop alone, as it looks in the pictures `H W 3`."""
+        c = np.maximum(0, self.backdrop.astype(np.float64) * EXPOSURE)
+        c = c * (2.51 * c + 0.03) / (c * (2.43 * c + 0.59) + 0.14)
+        return np.asarray(np.round(np.clip(c, 0, 1) ** GAMMA * 255), np.uint8)
+
+    def _shadow_map(self, seen: Floats) -> Floats:
+        """Draws the key light's depth map; returns the rows that take camera space into it."""
+        frame = light_frame(self._lights[0, :3], np.array([0, -1.0 - self.camera.height, -self.camera.distance - 3]))
+        flat = np.ascontiguousarray(seen @ frame[:, :3].T + frame[:, 3])
+        self._light_map[:] = 0
+        rasterise(flat, self._casts, self._cast_cards, self.actor.scene.uv, self._light_map, self._light_owner, False)
+        return frame
+
+    def _bulge_corneas(self, normals: Floats) -> None:
+        """Bends the eyes' normals as the cornea does, so that lights mirror over the iris."""
+        scene = self.actor.scene
+        for name in ("eye_right", "eye_left"):
+            ball = scene.parts[name]
+            uv = scene.uv[ball]
+            gaze = normals[ball][0]
+            inside = np.clip(1 - np.hypot(uv[:, 0], uv[:, 1]) / (IRIS * 1.25), 0, 1)[:, None]
+            bent = normals[ball] + (normals[ball] - gaze) * 0.55 * np.minimum(1, inside * 2)
+            normals[ball] = bent / np.linalg.norm(bent, axis=1, keepdims=True)
+
+    def _masks(self) -> NDArray[np.uint8]:
+        scene = self.actor.scene
+        label = np.where(self._owner >= 0, scene.label[np.maximum(self._owner, 0)], 0).astype(np.uint8)
+        size = (self.camera.size, self.camera.size)
+        person = cv2.resize((label > 0).astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        head = cv2.resize((label > 1).astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        half = self.supersampling // 2
+        part = label[half :: self.supersampling, half :: self.supersampling]
+        return np.stack([np.round(person * 255), np.round(head * 255), part], -1).astype(np.uint8)
+
+    def _normals(self, normals: Floats) -> Floats:
+        if not self.with_normals:
+            return np.zeros((0, 0, 3), np.float32)
+        half = self.supersampling // 2
+        owner = self._owner[half :: self.supersampling, half :: self.supersampling]
+        n = normals[self.actor.scene.triangles[np.maximum(owner, 0)]].mean(-2) * np.array([1, -1, -1], np.float32)
+        n /= np.linalg.norm(n, axis=-1, keepdims=True) + 1e-9
+        return np.asarray(n * (owner >= 0)[..., None], np.float32)
+
+
+def light_frame(direction: Array, centre: Array, size: int = LIGHT_MAP, reach: float = LIGHT_REACH) -> Floats:
+    """Rows `3 4` from camera space to light-map x, y and depth (larger is nearer the light, always positive)."""
+    d = np.asarray(direction, float)
+    across = np.cross([0, 1, 0], d)
+    across /= np.linalg.norm(across)
+    up = np.cross(d, across)
+    scale = size / (2 * reach)
+    rows = np.stack([across * scale, -up * scale, d])
+    offset = -rows @ centre + np.array([size / 2, size / 2, 200.0])
+    return np.concatenate([rows, offset[:, None]], 1).astype(np.float32)
+
+
+def _lights(actor: Actor) -> Floats:
+    azimuth, height, strength, warmth = actor.scene.who.light
+    out = np.zeros((5, 6), np.float32)
+
+    def aim(row: int, az: float, el: float) -> None:
+        out[row, :3] = (np.sin(az) * np.cos(el), np.sin(el), np.cos(az) * np.cos(el))
+
+    warm = np.array([1 + 0.10 * warmth, 1.0, 1 - 0.14 * warmth])
+    aim(0, azimuth, height)
+    out[0, 3:] = 1.30 * strength * warm
+    aim(1, -np.sign(azimuth) * 0.9, 0.15)
+    out[1, 3:] = 0.22 * np.array([0.95, 1.0, 1.08])
+    aim(2, -np.sign(azimuth) * 2.5, 0.5)
+    out[2, 3:] = 0.8 * np.array([1.0, 1.0, 1.05])
+    out[3, :3] = 0.30 * np.array([0.96, 1.0, 1.06])
+    out[4, :3] = 0.15 * np.array([1.06, 1.0, 0.94])
+    return out
+
+
+def _chart_tangents(actor: Actor) -> tuple[Floats, Floats]:
+    """How skin moves along the chart's axes at rest, cm per radian, from each vertex's triangles."""
+    scene = actor.scene
+    n = len(scene.points)
+    u, v, count = np.zeros((n, 3)), np.zeros((n, 3)), np.zeros(n)
+    triangles = scene.triangles[scene.material == SKIN]
+    p, q = scene.points[triangles], scene.uv[triangles].astype(float)
+    e1, e2 = p[:, 1] - p[:, 0], p[:, 2] - p[:, 0]
+    d1, d2 = q[:, 1] - q[:, 0], q[:, 2] - q[:, 0]
+    det = d1[:, 0] * d2[:, 1] - d1[:, 1] * d2[:, 0]
+    good = np.abs(det) > 1e-12
+    inverse = np.where(good, 1 / np.where(good, det, 1), 0)[:, None]
+    tu = (e1 * d2[:, 1:] - e2 * d1[:, 1:]) * inverse
+    tv = (e2 * d1[:, :1] - e1 * d2[:, :1]) * inverse
+    for k in range(3):
+        np.add.at(u, triangles[:, k], tu)
+        np.add.at(v, triangles[:, k], tv)
+        np.add.at(count, triangles[:, k], 1)
+    count = np.maximum(count, 1)[:, None]
+    return (u / count).astype(np.float32), (v / count).astype(np.float32)
+
+
+def _ambient(actor: Actor, directions: int = 48, size: int = 288) -> Floats:
+    """Share of the sky each vertex sees at rest, from depth maps of many directions; fixed where a part says so."""
+    scene = actor.scene
+    points = np.ascontiguousarray(scene.points, np.float32)
+    normals = normals_of(scene.points, scene.triangles)
+    fixed = scene.ao >= 0
+    seen, possible = np.zeros(len(points)), np.full(len(points), 1e-6)
+    is_hair = np.zeros(len(points), bool)
+    is_hair[scene.triangles[scene.material == HAIR].ravel()] = True
+    is_eye = np.zeros(len(points), bool)
+    is_eye[scene.triangles[scene.material == EYE].ravel()] = True
+    casts, cards = scene.triangles[scene.shadow], scene.card[scene.shadow]
+    depth, owner = np.zeros((size, size), np.float32), np.zeros((size, size), np.int32)
+    golden = np.pi * (3 - np.sqrt(5))
+    for k in range(directions):
+        y = 1 - (k + 0.5) / directions * 1.7
+        r = np.sqrt(max(0.0, 1 - y * y))
+        d = np.array([r * np.cos(golden * k), y, r * np.sin(golden * k)])
+        facing = normals @ d
+        frame = light_frame(d, np.array([0.0, -1.0, -3.0]), size, 22.0)
+        flat = np.ascontiguousarray(points @ frame[:, :3].T + frame[:, 3])
+        depth[:] = 0
+        rasterise(flat, casts, cards, scene.uv, depth, owner, False)
+        x = np.clip(flat[:, 0].astype(int), 0, size - 1)
+        z = np.clip(flat[:, 1].astype(int), 0, size - 1)
+        bias = np.where(is_hair, 0.7, np.where(is_eye, 0.10, 0.22 + 0.25 * (1 - np.abs(facing))))
+        ahead = depth[z, x] - flat[:, 2] - bias
+        light = np.clip(1 - ahead / 0.5, 0, 1)
+        weight = np.where(is_hair, 1.0, np.clip(facing, 0, 1))
+        seen += weight * light
+        possible += weight
+    ao = seen / possible
+    ao = np.where(possible < 0.5, 0.3, ao)
+    ao = np.clip(0.06 + 1.02 * ao, 0.05, 1)
+    return np.where(fixed, scene.ao, ao).astype(np.float32)
+
+
+def _backdrop(actor: Actor, size: int) -> Floats:
+    """A softly lit room out of focus, linear."""
+    first, second, kind = actor.scene.who.backdrop
+    rng = np.random.default_rng([actor.scene.who.seed, 21])
+    v, u = np.mgrid[0:size, 0:size] / size
+    glow = np.exp(-((u - rng.uniform(0.25, 0.75)) ** 2 + (v - 0.4) ** 2) / 0.3)
+    out = second + (first - second) * glow[..., None]
+    if kind == 1:
+        for _ in range(14):
+            cx, cy, r = rng.random(), rng.uniform(0, 0.8), rng.uniform(0.02, 0.07)
+            disc = np.clip((r - np.hypot(u - cx, v - cy)) / 0.006, 0, 1)
+            out = out + disc[..., None] * (0.06 + 0.12 * rng.random(3)) * rng.uniform(0.4, 1.3)
+    elif kind == 2:
+        for _ in range(6):
+            cx, w = rng.random(), rng.uniform(0.03, 0.14)
+            out = out * (1 - 0.4 * rng.random() * np.clip((w - np.abs(u - cx)) / 0.02, 0, 1)[..., None])
+        shelf = np.clip((0.012 - np.abs(v - rng.uniform(0.2, 0.5))) / 0.006, 0, 1)
+        out = out * (1 - 0.4 * shelf[..., None])
+    elif kind == 3:
+        x0, y0 = rng.choice([0.02, 0.68]), rng.uniform(-0.1, 0.15)
+        pane = np.clip((0.15 - np.abs(u - x0 - 0.15)) / 0.01, 0, 1) * np.clip(
+            (0.25 - np.abs(v - y0 - 0.25)) / 0.01, 0, 1
+        )
+        bars = np.clip((np.abs(u - x0 - 0.15) - 0.008) / 0.006, 0, 1)
+        out = out + (pane * bars)[..., None] * np.array([0.55, 0.62, 0.68])
+    blur = cv2.GaussianBlur(out.astype(np.float32), (0, 0), size * 0.012)
+    grain = rng.normal(size=(size, size, 1)).astype(np.float32) * 0.004
+    return np.clip(blur + grain, 0.002, 4)

@@ -1,0 +1,121 @@
+"""A small z-buffer rasteriser: which triangle each sample of the picture shows, on all cores through numba."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit, prange
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int32]
+
+CAP = 1e6
+"""Cards from this number on are caps: their v is the distance behind the hairline, where strands begin unevenly."""
+BANDS = 8
+"""Horizontal bands of the picture, each filled by one thread."""
+
+
+@njit(cache=True, fastmath=True, inline="always")
+def hash01(x: float, y: float) -> Any:
+    """A repeatable number in [0, 1) for two whole numbers."""
+    h = np.uint32(np.int64(x) * 374761393 + np.int64(y) * 668265263)
+    h = np.uint32((h ^ (h >> np.uint32(13))) * np.uint32(1274126177))
+    h = h ^ (h >> np.uint32(16))
+    return np.float32(h & np.uint32(0xFFFFFF)) / np.float32(16777216.0)
+
+
+@njit(cache=True, fastmath=True, inline="always")
+def strand_gap(u: float, v: float, card: float) -> Any:
+    """True between the strands of a hair card: u in [-1, 1] across it, v in [0, 1] from root to tip."""
+    strand = np.floor((u * 0.5 + 0.5) * 9.0)
+    if card >= CAP:
+        return v < 0.015 + 0.085 * hash01(strand, card) ** 1.5
+    length = 0.55 + 0.45 * hash01(strand, card)
+    start = 0.0
+    inside = (u * 0.5 + 0.5) * 9.0 - strand
+    thin = 0.5 - 0.46 * max(0.0, (v - 0.35) / (length - 0.3 + 1e-3))
+    return v > length or v < start or abs(inside - 0.5) > thin
+
+
+@njit(cache=True, fastmath=True, parallel=True)
+def rasterise(
+    xyw: Floats, triangles: Ints, card: Floats, uv: Floats, depth: Floats, owner: Ints, perspective: bool
+) -> None:
+    """Fills the depth buffer (1 / distance, larger is nearer) and the index of the nearest triangle.
+
+    Args:
+        xyw: `N 3`: x, y in samples, and 1 / distance; values not above zero are behind the camera.
+        triangles: `M 3`.
+        card: `M`: below zero for solid triangles, otherwise the hair card's number.
+        uv: `N 2`: for hair cards, place across and along.
+        depth: `H W`, filled with zeros.
+        owner: `H W`, filled with -1.
+        perspective: Whether depth is to be interpolated as 1 / distance; False for a parallel light.
+    """
+    height, width = depth.shape
+    for band in prange(BANDS):
+        top = height * band // BANDS
+        bottom = height * (band + 1) // BANDS
+        for t in range(triangles.shape[0]):
+            a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+            ay, by, cy = xyw[a, 1], xyw[b, 1], xyw[c, 1]
+            low = min(ay, by, cy)
+            high = max(ay, by, cy)
+            if high < top or low >= bottom:
+                continue
+            wa, wb, wc = xyw[a, 2], xyw[b, 2], xyw[c, 2]
+            if wa <= 0 or wb <= 0 or wc <= 0:
+                continue
+            ax, bx, cx = xyw[a, 0], xyw[b, 0], xyw[c, 0]
+            left = max(0, int(np.ceil(min(ax, bx, cx) - 0.5)))
+            right = min(width - 1, int(np.floor(max(ax, bx, cx) - 0.5)))
+            if left > right:
+                continue
+            area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+            if abs(area) < 1e-9:
+                continue
+            inverse = 1.0 / area
+            y0 = max(top, int(np.ceil(low - 0.5)))
+            y1 = min(bottom - 1, int(np.floor(high - 0.5)))
+            number = card[t]
+            for y in range(y0, y1 + 1):
+                py = y + 0.5
+                for x in range(left, right + 1):
+                    px = x + 0.5
+                    l1 = ((px - ax) * (cy - ay) - (py - ay) * (cx - ax)) * inverse
+                    l2 = ((bx - ax) * (py - ay) - (by - ay) * (px - ax)) * inverse
+                    l0 = 1.0 - l1 - l2
+                    if l0 < 0 or l1 < 0 or l2 < 0:
+                        continue
+                    w = l0 * wa + l1 * wb + l2 * wc
+                    if w <= depth[y, x]:
+                        continue
+                    if number >= 0:
+                        u = l0 * uv[a, 0] + l1 * uv[b, 0] + l2 * uv[c, 0]
+                        v = l0 * uv[a, 1] + l1 * uv[b, 1] + l2 * uv[c, 1]
+                        if strand_gap(u, v, number):
+                            continue
+                    depth[y, x] = w
+                    owner[y, x] = t
+
+
+@njit(cache=True, fastmath=True)
+def vertex_normals(points: Floats, triangles: Ints, normals: Floats) -> None:
+    """Area-weighted unit normals `N 3`, written into `normals`."""
+    normals[:] = 0
+    for t in range(triangles.shape[0]):
+        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        ux, uy, uz = points[b, 0] - points[a, 0], points[b, 1] - points[a, 1], points[b, 2] - points[a, 2]
+        vx, vy, vz = points[c, 0] - points[a, 0], points[c, 1] - points[a, 1], points[c, 2] - points[a, 2]
+        nx, ny, nz = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
+        for k in (a, b, c):
+            normals[k, 0] += nx
+            normals[k, 1] += ny
+            normals[k, 2] += nz
+    for k in range(points.shape[0]):
+        length = np.sqrt(normals[k, 0] ** 2 + normals[k, 1] ** 2 + normals[k, 2] ** 2) + 1e-12
+        normals[k, 0] /= length
+        normals[k, 1] /= length
+        normals[k, 2] /= length
