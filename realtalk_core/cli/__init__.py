@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.util
 import os
 import signal
 import sys
@@ -49,8 +48,6 @@ def build_app(names: Sequence[str] = COMMANDS) -> typer.Typer:
         pass
 
     for name in names:
-        if importlib.util.find_spec(f"realtalk_core.cli.{name}") is None:
-            continue
         importlib.import_module(f"realtalk_core.cli.{name}").register(app)
     return app
 
