@@ -3,16 +3,11 @@
 from realtalk_core.plugins import discover
 from realtalk_core.testing import conformance
 
-test_mel = conformance("mel")
-test_vae = conformance("vae")
-test_ldm = conformance("ldm")
-test_triplane_nerf = conformance("triplane_nerf")
-test_mediapipe = conformance("mediapipe")
-test_face_alignment = conformance("face_alignment")
+PLUGINS = discover()
+BUILT_IN = [p.name for p in PLUGINS.loaded if p.components and p.distribution.startswith("realtalk ")]
+
+globals().update({f"test_{name}": conformance(name, PLUGINS) for name in BUILT_IN})
 
 
-def test_every_built_in_component_is_tested_here():
-    built_in = {
-        info.name for info in discover().loaded if info.components and info.distribution.startswith("realtalk ")
-    }
-    assert built_in == {name.removeprefix("test_") for name, test in globals().items() if hasattr(test, "pytestmark")}
+def test_the_default_chain_and_trackers_are_among_them():
+    assert {"mel", "vae", "ldm", "triplane_nerf", "mediapipe", "face_alignment"} <= set(BUILT_IN), PLUGINS.failures
