@@ -57,6 +57,9 @@ class TriplaneNerfConfig(ComponentConfig):
     width: int = Field(64, ge=8, le=256)
     """Width of the hidden layers."""
 
+    gate_offset: float = Field(1.0, ge=0.0, le=1.0)
+    """Added to every attention gate: 0 is the paper's form, 1 lets the condition act before gates are learnt."""
+
     individual: int = Field(4, ge=0, le=32)
     """Numbers per training frame that absorb what landmarks do not explain (light, hair); frame 0's are rendered."""
 
@@ -96,7 +99,7 @@ class TriplaneNerfConfig(ComponentConfig):
     lr_grid: float = Field(1e-2, gt=0.0)
     """First learning rate of the planes; falls to a tenth."""
 
-    lr_net: float = Field(2e-3, gt=0.0)
+    lr_net: float = Field(4e-3, gt=0.0)
     """First learning rate of the networks; falls to a tenth."""
 
     ema: float = Field(0.95, ge=0.0, lt=1.0)

@@ -70,6 +70,7 @@ class TriplaneField(nn.Module):
         self.colour_in = nn.Linear(GEOMETRY + HARMONICS + config.individual, width)
         self.colour_out = nn.Linear(width, 3)
         self.individual = nn.Parameter(torch.zeros(frames, config.individual)) if config.individual else None
+        self.gate_offset = config.gate_offset
         self.type = compute_type(config, torch.device("cpu"))
         with torch.no_grad():
             self.third.bias[0] = FIRST_DENSITY
@@ -97,9 +98,9 @@ class TriplaneField(nn.Module):
         count = points.shape[1]
         rows = max(1, -(-count // ROWS)) * ROWS
         geometry = encode_planes(F.pad(points, (0, rows - count)), self.tables, self.layout, sink).T.to(self.type)
-        hidden, weight = self._folded(condition)
+        hidden, weight, bias = self._folded(condition)
         inner = torch.relu(F.linear(geometry, hidden))
-        x = torch.relu(F.linear(torch.cat((geometry, inner), 1), weight, self.first.bias.to(self.type)))
+        x = torch.relu(F.linear(torch.cat((geometry, inner), 1), weight, bias))
         x = torch.relu(self._linear(self.second, x))
         x = self._linear(self.third, x)
         sigma = torch.exp(x[:, 0].float().clamp(max=DENSITY_LIMIT))
@@ -117,11 +118,12 @@ class TriplaneField(nn.Module):
     def _linear(self, layer: nn.Linear, x: Tensor) -> Tensor:
         return F.linear(x, layer.weight.to(self.type), layer.bias.to(self.type))
 
-    def _folded(self, condition: FrameCondition) -> tuple[Tensor, Tensor]:
+    def _folded(self, condition: FrameCondition) -> tuple[Tensor, Tensor, Tensor]:
         """First layers with the frame's condition folded into them; see `RegionAttention.folded`."""
         columns = self.layout.columns
         code = self.code(condition.landmarks)
         plain, on_code, on_scores = self.first.weight.split((columns, LANDMARK_CODE, len(condition.scores)), 1)
         gated = (self.mouth.folded(on_code, code), self.eyes.folded(on_scores, condition.scores))
         hidden = torch.cat((self.mouth.inner.weight, self.eyes.inner.weight))
-        return hidden.to(self.type), torch.cat((plain, *gated), 1).to(self.type)
+        bias = self.first.bias + self.gate_offset * (on_code @ code + on_scores @ condition.scores)
+        return hidden.to(self.type), torch.cat((plain, *gated), 1).to(self.type), bias.to(self.type)

@@ -23,15 +23,15 @@ RAREST = 5.0
 
 
 def rarity(points: Float[Tensor, "T K 3"]) -> Float[Tensor, "T"]:
-    """How much to favour each frame: the inverse density of mouth opening, mouth width and eye opening, mean 1."""
+    """How much to favour each frame: the largest inverse density of mouth opening, mouth width and eye opening."""
     corners = (78, 308) if points.shape[1] == 478 else (60, 64)
     width = (points[:, corners[0]] - points[:, corners[1]]).norm(dim=1)
-    total = torch.zeros(len(points))
+    total = torch.full((len(points),), 1 / RAREST)
     for value in (lip_gap(points), width, eye_opening(points).mean(1)):
         low, high = value.min(), value.max()
         bins = ((value - low) / (high - low).clamp(min=1e-6) * 11.999).long()
         share = torch.bincount(bins, minlength=12).float() / len(value)
-        total += (1 / (12 * share[bins])).clamp(max=RAREST)
+        total = torch.maximum(total, (1 / (12 * share[bins])).clamp(max=RAREST))
     return total / total.mean()
 
 
