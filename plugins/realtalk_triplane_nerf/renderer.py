@@ -60,6 +60,14 @@ class TriplaneNerf:
         """Side of the pictures it was trained on; larger ones only cost time."""
         return self.config.size
 
+    @classmethod
+    def fast_path(cls, config: TriplaneNerfConfig) -> str:
+        """For `realtalk doctor`: which kernels run here, and why."""
+        import numba
+
+        gpu = "; no CUDA kernels yet, so the GPU is not used" if torch.cuda.is_available() else ""
+        return f"numba {numba.__version__} kernels on {worker_count()} worker threads, for tensors are on the CPU{gpu}"
+
     def render(self, drive: Drive, cameras: CameraTrack) -> Iterator[FrameBatch]:
         """Renders the head; see `Renderer.render`.
 
