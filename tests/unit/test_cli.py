@@ -306,3 +306,57 @@ def test_a_reader_that_goes_away_is_no_error():
     command = f"{sys.executable} -m realtalk_core schema | head -c 10"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.slow
+def test_doctor_names_versions_models_paths_and_failures(realtalk, tmp_path, monkeypatch):
+    monkeypatch.setenv("REALTALK_MODELS", str(tmp_path))
+    (tmp_path / "face_landmarker.task").write_bytes(b"not what it should be")
+    code, out, _ = realtalk("doctor", "--json")
+    facts = json.loads(out)
+    assert code == 2  # a model file with the wrong content is something to mend
+    assert facts["healthy"] is False
+    damaged = next(row for row in facts["models"] if row["name"] == "face_landmarker.task")
+    assert damaged["works"] is False
+    assert {"realtalk", "python", "torch", "numba"} <= set(facts["versions"])
+    paths = {row["name"]: row["fast_path"] for row in facts["components"]}
+    assert "numba" in paths["triplane_nerf"]
+    assert facts["configuration"] == "valid"
+
+
+@pytest.mark.slow
+def test_doctor_says_what_a_broken_guest_does(with_guest):
+    done = with_guest("doctor", top="import no_such_package")
+    assert done.returncode == 2
+    assert "it imports 'no_such_package', which is not installed" in done.stdout
+    assert "something above needs mending" in done.stdout
+
+
+def test_inspect_tells_what_things_are(realtalk, tmp_path):
+    text = tmp_path / "notes.txt"
+    text.write_text("hello")
+    (tmp_path / "empty").mkdir()
+    for path in (text, tmp_path / "empty"):
+        code, out, err = realtalk("inspect", str(path))
+        assert (code, out) == (2, "")
+        assert err.startswith(f"realtalk: {path} is n")
+    (tmp_path / "empty" / "capture.yaml").write_text("format: [")
+    assert "is damaged" in realtalk("inspect", str(tmp_path / "empty"))[2]
+
+
+@pytest.mark.slow
+def test_inspect_a_capture_and_a_checkpoint(realtalk, tmp_path):
+    import torch
+
+    from realtalk_core.checkpoint import Header, save
+    from realtalk_core.plugins import discover
+    from realtalk_core.testing import make_capture
+
+    make_capture(tmp_path / "capture", seconds=0.4, size=64)
+    facts = json.loads(realtalk("inspect", str(tmp_path / "capture"), "--json")[1])
+    assert (facts["kind"], facts["size"], facts["frames"]) == ("capture", 64, 10)
+    spec = discover().find("landmarks", "vae")
+    save(tmp_path / "landmarks.safetensors", Header.of(spec, {"steps": 3}), {"weight": torch.zeros(2, 3)})
+    facts = json.loads(realtalk("inspect", str(tmp_path / "landmarks.safetensors"), "--json")[1])
+    assert (facts["kind"], facts["stage"], facts["component"]) == ("checkpoint", "landmarks", "vae")
+    assert facts["tensors"] == {"weight": "F32 [2, 3]"}
