@@ -71,7 +71,7 @@ class TriplaneField(nn.Module):
         self.colour_out = nn.Linear(width, 3)
         self.individual = nn.Parameter(torch.zeros(frames, config.individual)) if config.individual else None
         self.gate_offset = config.gate_offset
-        self.type = compute_type(config, torch.device("cpu"))
+        self.compute = compute_type(config, torch.device("cpu"))
         with torch.no_grad():
             self.third.bias[0] = FIRST_DENSITY
 
@@ -97,7 +97,7 @@ class TriplaneField(nn.Module):
         """
         count = points.shape[1]
         rows = max(1, -(-count // ROWS)) * ROWS
-        geometry = encode_planes(F.pad(points, (0, rows - count)), self.tables, self.layout, sink).T.to(self.type)
+        geometry = encode_planes(F.pad(points, (0, rows - count)), self.tables, self.layout, sink).T.to(self.compute)
         hidden, weight, bias = self._folded(condition)
         inner = torch.relu(F.linear(geometry, hidden))
         x = torch.relu(F.linear(torch.cat((geometry, inner), 1), weight, bias))
@@ -106,17 +106,17 @@ class TriplaneField(nn.Module):
         sigma = torch.exp(x[:, 0].float().clamp(max=DENSITY_LIMIT))
         if harmonics is None or rays is None:
             return sigma, None, geometry
-        view = harmonics.to(self.type).index_select(0, F.pad(rays, (0, rows - count)))
+        view = harmonics.to(self.compute).index_select(0, F.pad(rays, (0, rows - count)))
         weight = self.colour_in.weight
         bias = self.colour_in.bias
         if self.individual is not None:
             bias = bias + weight[:, GEOMETRY + HARMONICS :] @ self.individual[condition.frame]
-        seen = weight[:, : GEOMETRY + HARMONICS].to(self.type)
-        y = torch.relu(F.linear(torch.cat((x, view), 1), seen, bias.to(self.type)))
+        seen = weight[:, : GEOMETRY + HARMONICS].to(self.compute)
+        y = torch.relu(F.linear(torch.cat((x, view), 1), seen, bias.to(self.compute)))
         return sigma, torch.sigmoid(self._linear(self.colour_out, y).float()) * 1.002 - 0.001, geometry
 
     def _linear(self, layer: nn.Linear, x: Tensor) -> Tensor:
-        return F.linear(x, layer.weight.to(self.type), layer.bias.to(self.type))
+        return F.linear(x, layer.weight.to(self.compute), layer.bias.to(self.compute))
 
     def _folded(self, condition: FrameCondition) -> tuple[Tensor, Tensor, Tensor]:
         """First layers with the frame's condition folded into them; see `RegionAttention.folded`."""
@@ -126,4 +126,4 @@ class TriplaneField(nn.Module):
         gated = (self.mouth.folded(on_code, code), self.eyes.folded(on_scores, condition.scores))
         hidden = torch.cat((self.mouth.inner.weight, self.eyes.inner.weight))
         bias = self.first.bias + self.gate_offset * (on_code @ code + on_scores @ condition.scores)
-        return hidden.to(self.type), torch.cat((plain, *gated), 1).to(self.type), bias.to(self.type)
+        return hidden.to(self.compute), torch.cat((plain, *gated), 1).to(self.compute), bias.to(self.compute)

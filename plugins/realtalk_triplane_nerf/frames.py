@@ -40,7 +40,8 @@ def thinned(weights: Float[Tensor, "T"], most: int) -> Tensor:
     if len(weights) <= most:
         return torch.arange(len(weights))
     edges = torch.cumsum(weights.double(), 0) / weights.double().sum() * most
-    return torch.searchsorted(edges, torch.arange(most) + 0.5).clamp(max=len(weights) - 1).unique()
+    found = torch.searchsorted(edges, torch.arange(most) + 0.5).clamp(max=len(weights) - 1)
+    return torch.unique_consecutive(found)
 
 
 @dataclass(frozen=True, slots=True)
