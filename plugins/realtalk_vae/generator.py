@@ -14,6 +14,7 @@ from torch.nn.functional import softplus
 from realtalk_core.expression import ExpressionBasis, inner_lip_pairs, lip_gap, upper_face
 from realtalk_core.types import AudioFeatures, LandmarkTrack
 from realtalk_vae import augment
+from realtalk_vae.hush import Hush
 from realtalk_vae.networks import STRIDE, FlowVae, to_whole_steps
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class VaeGenerator:
         self.basis = ExpressionBasis.from_tensors(tensors)
         self.mean, self.std = tensors["features.mean"], tensors["features.std"]
         self.rest = tensors["rest"]
+        self.hush = Hush(tensors["hush.share"], float(tensors["hush.low"]), float(tensors["hush.high"]))
         self.net = FlowVae(config, self.mean.numel(), self.rest.numel())
         if weights := _under("net.", tensors):
             self.net.load_state_dict(weights)
@@ -68,6 +70,9 @@ class VaeGenerator:
             "features.mean": self.mean,
             "features.std": self.std,
             "rest": self.rest,
+            "hush.share": self.hush.share,
+            "hush.low": torch.tensor([self.hush.low]),
+            "hush.high": torch.tensor([self.hush.high]),
         }
 
     # ---- generation -------------------------------------------------------------------------------------------------
@@ -94,7 +99,8 @@ class VaeGenerator:
         heard = to_whole_steps(((rows - self.mean) / self.std).T[None], front)
         noise = self._noise((start - front) // STRIDE, heard.shape[2] // STRIDE)
         motion = self.average.sample(heard, noise * self.config.temperature)[0].T[front : front + len(audio)]
-        lively = self.rest + (motion - self.rest) * self.config.mouth_amp
+        speaking = 1 - self.hush.silence(rows)[:, None]
+        lively = self.rest + (motion - self.rest) * (self.config.mouth_amp * speaking)
         scheme = "mediapipe478" if self.basis.neutral.shape[0] == 478 else "ibug68"
         return LandmarkTrack(closed_not_crossed(self.basis.decode(lively)), scheme, audio.fps)
 
@@ -133,6 +139,7 @@ class VaeGenerator:
                     "features.mean": heard.mean(0),
                     "features.std": heard.std(0, correction=0).clamp_min(0.05),
                     "rest": basis.encode(shut).mean(0),
+                    **Hush.learnt(augment.Voice.of(_looks(data.features)[frames.clamp_max(len(rows) - 1)]), heard),
                 },
             )
         made._prepare(data, frames)
@@ -141,8 +148,7 @@ class VaeGenerator:
     def _prepare(self, data: TrainingData, frames: Tensor) -> None:
         scheme = "mediapipe478" if self.basis.neutral.shape[0] == 478 else "ibug68"
         self._motion = self.basis.encode(data.capture.landmarks.to_scheme(scheme).points)
-        values = data.features.values
-        values = values[:, None] if values.ndim == 2 else values
+        values = _looks(data.features)
         lack = len(self._motion) - len(values)
         self._sound = torch.cat([values, values[-1:].expand(max(0, lack), -1, -1)])[: len(self._motion)]
         self._voice = augment.Voice.of(self._sound[frames])
@@ -253,6 +259,10 @@ class VaeGenerator:
         """Puts `training_state` back."""
         self.net.load_state_dict(_under("net.", tensors))
         self.average.load_state_dict(_under("average.", tensors))
+
+
+def _looks(features: AudioFeatures) -> Tensor:
+    return features.values if features.values.ndim == 3 else features.values[:, None]
 
 
 def _named(prefix: str, net: FlowVae) -> dict[str, Tensor]:
