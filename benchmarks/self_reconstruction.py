@@ -28,6 +28,7 @@ from realtalk_core.capture import Capture
 from realtalk_core.evaluation import Box, Picture, crop, landmark_box, project, psnr, spread, ssim
 from realtalk_core.expression import eye_opening, lip_gap
 from realtalk_core.landmarks import LIPS_OUTER
+from realtalk_core.models import model_path
 from realtalk_core.plugins import Plugins, discover
 from realtalk_core.stages import Renderer
 from realtalk_core.types import CameraTrack, Drive
@@ -97,6 +98,7 @@ class Landmarker:
 
         try:
             spec = plugins.find("tracker", "mediapipe")
+            model_path("face_landmarker.task")  # the tracker itself would only look for it at the first picture
             self.tracker = build(spec, spec.config())
         except UserError as error:
             print(f"no LMD: {error.message}")

@@ -14,7 +14,7 @@ from realtalk_core.nn.parallel import in_threads, worker_count
 from realtalk_core.nn.rays import camera_rays, meet_box, pixel_centres
 from realtalk_core.stages import Batch
 from realtalk_core.training.data import TrainingData
-from realtalk_core.types import CameraTrack, Drive, FrameBatch
+from realtalk_core.types import CameraTrack, Drive, FrameBatch, Scheme
 from realtalk_triplane_nerf.condition import features_of, in_scheme
 from realtalk_triplane_nerf.config import TriplaneNerfConfig
 from realtalk_triplane_nerf.field import FrameCondition, TriplaneField
@@ -79,7 +79,7 @@ class TriplaneNerf:
             raise ShapeError(f"TriplaneNerf.render: drive has {len(drive)} frames, cameras {len(cameras)}")
         renderer = self if self.trainer is None else self.from_state(self.config, self.state())
         features, scores = features_of(drive, renderer.head.basis, self.config)
-        scheme = "mediapipe478" if len(renderer.head.basis.neutral) == 478 else "ibug68"
+        scheme: Scheme = "mediapipe478" if len(renderer.head.basis.neutral) == 478 else "ibug68"
         points = in_scheme(drive.landmarks, scheme).points.float()
         return renderer._batches(points, features, scores, cameras)
 
