@@ -2,9 +2,9 @@
 
     python benchmarks/lip_sync.py CAPTURE... [--steps 250]
 
-Trains `mel` + `vae` on the first 80 % and prints, for the rest: correlation of generated with tracked lip gap, its lag in
-frames (positive: generated is late), spread against tracked, jitter (root mean square third difference) of both, and the
-lip gap in digital silence.
+Trains `mel` + `vae` on the first 80 % and prints, for the rest: correlation of generated with tracked lip gap, its lag
+in frames (positive: generated is late), spread against tracked, jitter (root mean square third difference) of both, and
+the lip gap in digital silence.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import time
 
 import numpy as np
 import torch
-from realtalk_mel import MelConfig
-from realtalk_mel.encoder import MelEncoder
-from realtalk_vae import VaeConfig
-from realtalk_vae.generator import VaeGenerator
 
 from realtalk_core.capture import Capture
 from realtalk_core.expression import lip_gap
 from realtalk_core.training.data import TrainingData
 from realtalk_core.types import AudioClip, AudioFeatures
+from realtalk_mel import MelConfig
+from realtalk_mel.encoder import MelEncoder
+from realtalk_vae import VaeConfig
+from realtalk_vae.generator import VaeGenerator
 
 
 def train(capture: Capture, steps: int) -> tuple[VaeGenerator, AudioFeatures, int]:
