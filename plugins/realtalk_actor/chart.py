@@ -20,8 +20,8 @@ Array = NDArray[np.float64]
 CENTRE = np.array([0.0, 1.0, -3.5])
 """The middle of the chart's directions, cm in head space."""
 
-SKULL_CENTRE = np.array([0.0, 4.0, -4.5])
-SKULL_RADII = np.array([7.35, 9.1, 9.5])
+SKULL_CENTRE = np.array([0.0, 4.5, -4.5])
+SKULL_RADII = np.array([7.55, 8.5, 9.5])
 """The braincase, an ellipsoid that meets the landmarks' forehead."""
 
 INNER_UPPER: tuple[int, ...] = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)

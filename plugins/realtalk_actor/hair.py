@@ -180,7 +180,7 @@ def _cap(who: Identity, triangles: Array, skin: Array, normals: Array, depth: Ar
     points = skin[inside] + normals[inside] * _thickness(who, skin[inside], depth[inside])[:, None]
     # u runs across the combing direction in strands of about a third of a millimetre: one repeating set of nine
     across = np.cross(normals[inside], flow[inside])
-    u = (points * across).sum(1) * 1.7
+    u = (points * across).sum(1) * 3.4
     uv = np.stack([u, depth[inside]], 1)
     return part(
         points,

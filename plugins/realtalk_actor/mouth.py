@@ -72,7 +72,7 @@ def teeth(upper: bool, shade_: float, crooked: float, rng: np.random.Generator) 
                 triangles = triangles[:, [0, 2, 1]]
             open_ = np.clip(1.0 - 0.13 * k - 0.05 * np.abs(u), 0.15, 1)
             pieces.append(part(points, triangles, TEETH, PARTS["inside_mouth"], colour=tint,
-                               jaw=0.0 if upper else 1.0, ao=open_ * 0.8, shadow=False))  # fmt: skip
+                               jaw=0.0 if upper else 1.0, ao=open_, shadow=False))  # fmt: skip
     reach = sum(widths)
     s = np.linspace(-reach, reach, 57)
     place, normal = _on_arch(arch, s)

@@ -13,7 +13,7 @@ Ints = NDArray[np.int32]
 
 CAP = 1e6
 """Cards from this number on are caps: their v is the distance behind the hairline, where strands begin unevenly."""
-BANDS = 8
+BANDS = 4
 """Horizontal bands of the picture, each filled by one thread."""
 
 
