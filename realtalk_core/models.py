@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-from realtalk_core.errors import UserError, did_you_mean
+from realtalk_core.errors import MissingDependencyError, UserError, did_you_mean
 
 VARIABLE = "REALTALK_MODELS"
 TIMEOUT_SECONDS = 30
@@ -152,7 +152,7 @@ def _explained(model: ModelFile) -> Iterator[None]:
         yield
     except (OSError, ValueError) as error:  # URLError and timeouts are OSErrors
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        raise UserError(
+        raise MissingDependencyError(
             f"the model file {model.name} ({model.what}) is not on this machine and could not be downloaded: {reason}",
             f"Put {model.name} into {folder}; it comes from {model.url}",
         ) from error
