@@ -59,7 +59,7 @@ STYLES: dict[str, Style] = {
     "fringe": Style(0.45, 1900, 6.0, 0.45, 0.22, 0.2, 0.0, 0.34, 1.5),
     "bob": Style(0.5, 2000, 17.0, 0.35, 0.55, 0.10, 0.15, 0.42, 1.6),
     "long": Style(0.5, 2100, 30.0, 0.35, 0.60, 0.10, 0.22, 0.45, 1.7),
-    "curly": Style(0.8, 2300, 9.0, 0.9, 0.10, 0.5, 0.55, 0.30, 3.0),
+    "curly": Style(1.0, 2300, 8.0, 0.75, 0.16, 0.3, 0.75, 0.30, 2.2),
     "afro": Style(1.6, 2600, 4.5, 1.5, 0.0, 0.8, 0.35, 0.26, 4.0),
     "bun": Style(0.40, 1700, 9.5, 0.3, 0.0, 0.06, 0.0, 0.34, 0.9),
     "buzz": Style(0.10, 2400, 0.55, 1.0, 0.0, 0.4, 0.0, 0.16, 0.6),
@@ -199,7 +199,7 @@ def _ribbons(
     around: Array, rng: np.random.Generator,
 ) -> Part:  # fmt: skip
     n = len(pick)
-    steps = 4 if style.length < 2 else (7 if style.length < 12 else 13)
+    steps = 4 if style.length < 2 else (13 if style.length > 12 or style.curl > 0.5 else 7)
     volume = who.numbers["volume"]
     solid = np.concatenate([skin, around])
     tree = cKDTree(solid)
@@ -218,12 +218,15 @@ def _ribbons(
     way /= np.linalg.norm(way, axis=1, keepdims=True)
     phase, turn = rng.uniform(0, 6.28, n), rng.uniform(0.7, 1.4, n) * (1.2 if style.length < 12 else 0.55)
     line = np.zeros((n, steps, 3))
+    over_face = np.zeros(n, bool)
     facing = np.zeros((n, steps, 3))
     stride = length / (steps - 1)
     rest_of_head = average_head()[: len(skin)]
     for s in range(steps):
         _, near = tree.query(at)
         out = away_from[near]
+        on_skin = near < len(skin)
+        over_face |= on_skin & (depth[np.minimum(near, len(skin) - 1)] < (-0.30 if s < 3 else -0.10)) & (at[:, 2] > 0.5)
         height = ((at - solid[near]) * out).sum(1)
         least = np.minimum(clearance, 0.15 + clearance * (s + 0.5) / 2.5)
         at = at + out * (np.clip(least - height, 0, None) - 0.35 * np.clip(height - clearance * 1.4, 0, None))[:, None]
@@ -240,6 +243,9 @@ def _ribbons(
             angle = phase + turn * s * 2.2
             at = at + (side * np.cos(angle)[:, None] + out * np.sin(angle)[:, None] * 0.6) * style.curl * (
                 0.4 + who.numbers["wave"]) * min(1.0, s / 2)  # fmt: skip
+    if who.style != "fringe":  # the others are combed out of the face
+        line, facing = line[~over_face], facing[~over_face]
+        n = len(line)
     tangent = np.gradient(line, axis=1)
     tangent /= np.linalg.norm(tangent, axis=2, keepdims=True) + 1e-9
     side = np.cross(tangent, facing)

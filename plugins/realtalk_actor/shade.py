@@ -175,6 +175,8 @@ def shade(
             if kind == EYE:
                 bias = 0.3
             lit = _shadow(light_map, sx, sy, sd, bias)
+            if kind == TEETH:
+                lit = 0.5 + 0.5 * lit
             sky = 0.5 + 0.5 * n[1]
             if kind == HAIR:
                 _hair(rgb, base, n, l0, l1, l2, a, b, c, tangents, u, v, card[t], lights, lit, open_sky, vx, vy, vz)
@@ -184,8 +186,6 @@ def shade(
                 skin = kind in (SKIN, PLAIN_SKIN)
                 for k in range(3):
                     wrap, shade_power = 0.05, 1.0
-                    if kind == TEETH:
-                        shade_power = 0.35
                     if skin:
                         wrap = 0.42 if k == 0 else (0.24 if k == 1 else 0.16)
                         shade_power = 0.7 if k == 0 else (0.95 if k == 1 else 1.05)
