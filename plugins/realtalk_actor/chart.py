@@ -106,7 +106,7 @@ def resting_landmarks() -> Array:
         arch = np.sin(np.linspace(0.12, 0.88, 7) * np.pi)
         face[list(upper), 1] += 0.15 * arch
         face[list(lower), 1] -= 0.06 * arch
-    brow = np.array([-0.10])
+    brow = np.array([0.07])
     centre = np.array([[3.9, 4.9], [-3.9, 4.9]])
     for x, y in centre:
         near = np.exp(-(((table[:, 0] - x) / 2.6) ** 2) - ((table[:, 1] - y) / 0.8) ** 2)

@@ -76,8 +76,8 @@ def _brows(who: Identity, rng: np.random.Generator) -> Map:
     for side in (-1, 1):
         arch, slant = 0.16 * n["brow_arch"], 0.10 * n["brow_slant"]
         gap = 0.12 * n["brow_gap"]
-        path = [(1.35 + gap, 4.18 - slant), (2.3, 4.50 - slant * 0.5 + arch * 0.4), (3.5, 4.78 + arch),
-                (4.5, 4.68 + slant * 0.6 + arch * 0.7), (5.55, 4.02 + slant)]  # fmt: skip
+        path = [(1.35 + gap, 4.51 - slant), (2.3, 4.85 - slant * 0.5 + arch * 0.4), (3.5, 5.13 + arch),
+                (4.5, 5.01 + slant * 0.6 + arch * 0.7), (5.55, 4.32 + slant)]  # fmt: skip
         points = np.array([_place(side * x, y) for x, y in path])
         curve = CubicSpline(np.linspace(0, 1, 5), points)
         count = int(520 * n["brow_density"])
