@@ -160,6 +160,7 @@ def judge(identities: int, moving: int) -> dict:
         "identities": identities, "frames": total, "found_percent": 100 * (total - missed) / total,
         "landmark_error_percent": float(np.mean(errors)),
         "correlation": {name: float(np.mean(values)) for name, values in tracks.items()},
+        "correlation_by_identity": {name: [round(v, 3) for v in values] for name, values in tracks.items()},
         "emotion_change": emotion,
         "identity_within": float(np.mean(within)), "identity_between": float(between.mean()),
         "identity_between_max": float(between.max()),

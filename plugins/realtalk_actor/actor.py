@@ -68,6 +68,9 @@ class Actor:
         self._rest = self.scene.points[: len(shape.chart)].copy()
         self._lashes = lashes(self.scene.who)
         self._lips = shape.mouth
+        self._with_jaw = np.flatnonzero(self.scene.follow[:, 1] > 0)
+        self._jaw_share = self.scene.follow[self._with_jaw, 1].astype(float)
+        self._head_share = self.scene.follow[:, :1].astype(float)
 
     def head(self, pose: Pose) -> Array:
         """The head's mesh `N 3` in head space, lids and lips settled."""
@@ -80,9 +83,11 @@ class Actor:
             w = {name: s[INDEX[name + side]] for name in ("eyeBlink", "eyeSquint", "eyeWide")}
             down = s[INDEX["eyeLookDown" + side]]
             raised = s[INDEX["eyeLookUp" + side]]
-            upper = w["eyeBlink"] + 0.16 * w["eyeSquint"] - 0.34 * w["eyeWide"] + 0.38 * down - 0.20 * raised
+            # trackers read a half-closed eye as hardly blinking: the score rises late, so the lid leads
+            closing = 1 - (1 - w["eyeBlink"]) ** 1.6
+            upper = closing + 0.16 * w["eyeSquint"] - 0.34 * w["eyeWide"] + 0.38 * down - 0.20 * raised
             lower = 0.9 * w["eyeSquint"] + 0.45 * s[INDEX["cheekSquint" + side]] + 0.30 * s[INDEX["mouthSmile" + side]]
-            lower = lower + w["eyeBlink"] * (1 - min(1.0, lower)) - 0.35 * down - 0.15 * w["eyeWide"]
+            lower = lower + closing * (1 - min(1.0, lower)) - 0.35 * down - 0.15 * w["eyeWide"]
             upper = min(upper, 1.02)
             lids(side == "Left").move(points, self.scene.eyes[k], float(upper), float(min(lower, 1.0)))
         lay_rims(points, self.scene.eyes, self.scene.eye_scale)
@@ -113,9 +118,9 @@ class Actor:
         s = np.clip(pose.shapes, 0, 1)
         jaw = np.deg2rad(JAW_DEGREES) * s[INDEX["jawOpen"]]
         slide = np.array([0.55 * (s[INDEX["jawLeft"]] - s[INDEX["jawRight"]]), 0, 0.5 * s[INDEX["jawForward"]]])
-        share = scene.follow[:, 1].astype(float)
-        with_jaw = np.flatnonzero(share > 0)
-        points[with_jaw] = turned_jaw(points[with_jaw], share[with_jaw] * jaw) + share[with_jaw, None] * slide
+        points[self._with_jaw] = (
+            turned_jaw(points[self._with_jaw], self._jaw_share * jaw) + self._jaw_share[:, None] * slide
+        )
         tongue = scene.parts["tongue"]
         forward = np.clip((points[tongue, 2] - 1.5) / 2.5, 0, 1) ** 2
         points[tongue, 1] += forward * pose.tongue * (0.75 + 0.5 * np.sin(jaw))
@@ -131,7 +136,7 @@ class Actor:
         transform = np.eye(4)
         transform[:3, :3] = turn
         transform[:3, 3] = NECK_PIVOT - turn @ NECK_PIVOT + np.array(pose.shift)
-        w = scene.follow[:, 0].astype(float)[:, None]
+        w = self._head_share
         torso = points + np.array(
             [pose.shift[0] * 0.55, pose.breath + pose.shift[1] * 0.3, pose.shift[2] * 0.6 + pose.breath * 0.4]
         )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from realtalk_actor.actor import INDEX, IRIS, Actor, Pose, normals_of
 from realtalk_actor.raster import rasterise
 from realtalk_actor.shade import EXPOSURE, EYE, GAMMA, HAIR, SKIN, shade
+from realtalk_actor.topology import topology
 
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
@@ -225,7 +226,8 @@ def _chart_tangents(actor: Actor) -> tuple[Floats, Floats]:
         np.add.at(v, triangles[:, k], tv)
         np.add.at(count, triangles[:, k], 1)
     count = np.maximum(count, 1)[:, None]
-    return (u / count).astype(np.float32), (v / count).astype(np.float32)
+    skin = len(topology().chart)  # the head's vertices come first, and only they are asked for
+    return (u / count)[:skin].astype(np.float32), (v / count)[:skin].astype(np.float32)
 
 
 def _ambient(actor: Actor, directions: int = 48, size: int = 288) -> Floats:
