@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -105,27 +106,54 @@ def watch(pictures: Iterable[Picture], tracker: Tracker, fps: float, scale: floa
             held[:] = [picture]
             yield picture
 
-    rows: list[tuple[int, Face, float]] = []
+    kept = _Kept()
     done = 0
     for index, faces in enumerate(tracker.track(passing(), fps)):
-        rows += [(index, face, _sharpness(held[0], face)) for face in faces]
+        for face in faces:
+            kept.add(index, face, _sharpness(held[0], face))
         done = index + 1
         yield done
-    yield _gather(rows, changes[:done], scale)
+    yield kept.sightings(changes[:done], scale)
 
 
-def _gather(rows: Sequence[tuple[int, Face, float]], changes: Sequence[float], scale: float) -> Sightings:
-    count = rows[0][1].points.shape[0] if rows else 478
-    points = np.zeros((len(rows), count, 3), np.float32)
-    blendshapes = np.full((len(rows), 52), np.nan, np.float32)
-    transform = np.full((len(rows), 4, 4), np.nan, np.float32)
-    for k, (_, face, _) in enumerate(rows):
-        points[k] = face.points.numpy() / np.float32(scale)
-        if face.blendshapes is not None:
-            blendshapes[k] = face.blendshapes.numpy()
-        if face.transform is not None:
-            transform[k] = face.transform.numpy()
-    return Sightings(
-        np.array([r[0] for r in rows], np.int64), points, blendshapes, transform,
-        np.array([r[2] for r in rows], np.float32), np.array(changes, np.float32),
-    )  # fmt: skip
+class _Kept:
+    """What is kept of each face, in arrays that grow by doubling.
+
+    Keeping the faces themselves would leave thousands of small blocks between the freed pictures, which the allocator
+    then cannot reuse: memory would grow by a picture a frame.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._arrays: dict[str, NDArray[Any]] = {}
+
+    def add(self, index: int, face: Face, sharpness: float) -> None:
+        blank, eye = np.full(52, np.nan, np.float32), np.full((4, 4), np.nan, np.float32)
+        row: dict[str, Any] = {
+            "frame": np.int64(index),
+            "points": face.points.numpy(),
+            "blendshapes": blank if face.blendshapes is None else face.blendshapes.numpy(),
+            "transform": eye if face.transform is None else face.transform.numpy(),
+            "sharpness": np.float32(sharpness),
+        }
+        for name, value in row.items():
+            array = self._arrays.get(name)
+            if array is None:
+                array = np.zeros((256, *value.shape), value.dtype)
+            elif self.count == len(array):
+                array = np.concatenate([array, np.zeros_like(array)])
+            array[self.count] = value
+            self._arrays[name] = array
+        self.count += 1
+
+    def sightings(self, changes: Sequence[float], scale: float) -> Sightings:
+        if not self.count:
+            shapes = {"frame": (0,), "points": (0, 478, 3), "blendshapes": (0, 52), "transform": (0, 4, 4)}
+            empty: dict[str, Any] = {
+                name: np.zeros(shape, np.float32) for name, shape in {**shapes, "sharpness": (0,)}.items()
+            }
+            empty["frame"] = empty["frame"].astype(np.int64)
+            return Sightings(**empty, change=np.array(changes, np.float32))
+        found: dict[str, Any] = {name: array[: self.count].copy() for name, array in self._arrays.items()}
+        found["points"] /= np.float32(scale)
+        return Sightings(**found, change=np.array(changes, np.float32))

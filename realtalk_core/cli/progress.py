@@ -73,7 +73,7 @@ def spoken(seconds: float) -> str:
     """A duration to read.
 
     >>> spoken(8.4), spoken(75), spoken(3700)
-    ('8 s', '1 min 15 s', '1 h 2 min')
+    ('8 s', '1 min 15 s', '1 h 1 min')
     """
     whole = round(seconds)
     if whole < 60:

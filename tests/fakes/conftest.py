@@ -1,0 +1,3 @@
+"""These modules are components under test, not tests."""
+
+collect_ignore_glob = ["*.py"]
