@@ -5,8 +5,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 # Model files and real clips, where this checkout has them beside it; tests that need them skip otherwise and say so.
+ifneq ($(wildcard ../shared/models),)
 export REALTALK_MODELS ?= $(realpath ../shared/models)
+endif
+ifneq ($(wildcard ../shared/data),)
 export REALTALK_DATA ?= $(realpath ../shared/data)
+endif
 
 .PHONY: install test test-fast lint bench docs clean
 

@@ -195,8 +195,6 @@ def test_force_replaces(tmp_path, patched):
 @pytest.mark.data
 @pytest.mark.models
 @pytest.mark.slow
-@pytest.mark.skipif("REALTALK_DATA" not in os.environ, reason="needs the real clips: set REALTALK_DATA")
-@pytest.mark.skipif("REALTALK_MODELS" not in os.environ, reason="needs the model files: set REALTALK_MODELS")
 def test_late_sound_is_found_in_a_real_clip(tmp_path):
     from realtalk_core.cli import run as command
 

@@ -13,9 +13,6 @@ from realtalk_core.build import build
 from realtalk_core.errors import MissingDependencyError, UserError
 from realtalk_core.plugins import discover
 
-needs_models = pytest.mark.skipif("REALTALK_MODELS" not in os.environ, reason="needs model files: set REALTALK_MODELS")
-needs_data = pytest.mark.skipif("REALTALK_DATA" not in os.environ, reason="needs the real clips: set REALTALK_DATA")
-
 
 @pytest.fixture(scope="module")
 def specs():
@@ -30,7 +27,6 @@ def test_declaring_imports_nothing_heavy():
 
 
 @pytest.mark.models
-@needs_models
 def test_mediapipe_finds_nothing_in_nothing(specs, capfd):
     tracker = build(specs["mediapipe"], specs["mediapipe"].config())
     pictures = [np.full((120, 160, 3), 80, np.uint8)] * 3
@@ -40,8 +36,6 @@ def test_mediapipe_finds_nothing_in_nothing(specs, capfd):
 
 @pytest.mark.models
 @pytest.mark.data
-@needs_models
-@needs_data
 def test_mediapipe_on_a_real_clip(specs, capfd):
     from realtalk_core.video import VideoReader
 
