@@ -28,12 +28,17 @@ from realtalk_core.plugins import Plugins
 from realtalk_core.spec import PIPELINE_STAGES, Stage
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from realtalk_core.capture import Capture
     from realtalk_core.footage import Footage
     from realtalk_core.person import Person
 
 FORMAT = 1
 NO_CONSENT = "none recorded; make avatars only of yourself or of people who agreed to it (realtalk train --consent)"
+HALVED = "halved"
+"""Key in a checkpoint's metrics: which float32 tensors are stored in half precision (`realtalk_core.compact`), each
+with the name of the tensor that its values are differences from, or an empty name."""
 _AGAIN = "Copy the avatar again, or train it again: realtalk train CAPTURE -o AVATAR"
 
 
@@ -116,7 +121,7 @@ class Avatar:
         header, tensors = checkpoint.load(self.path / "person.safetensors")
         if header.stage != "person":
             raise UserError(f"{self.path / 'person.safetensors'} holds {header.stage}, not a person", _AGAIN)
-        return Person.from_tensors(tensors)
+        return Person.from_tensors(self.widened(header, tensors))
 
     @property
     def footage(self) -> Footage:
@@ -146,14 +151,22 @@ class Avatar:
                 f"{self.path}: the stage {stage} has not been trained ({file.name} is missing)",
                 f"Train it: realtalk train CAPTURE -o {self.path} --stage {stage}",
             )
-        _, tensors = checkpoint.load(file, chosen.spec)
+        header, tensors = checkpoint.load(file, chosen.spec)
         try:
-            return build(chosen.spec, chosen.config, tensors=tensors)
+            return build(chosen.spec, chosen.config, tensors=self.widened(header, tensors))
         except (RuntimeError, KeyError, ValueError) as error:  # what torch and dictionaries say of other tensors
             raise UserError(
                 f"{file} does not fit the installed {stage} {chosen.spec.name!r}: {' '.join(str(error).split())[:200]}",
                 f"Leave out --set {stage}.…, or train it again: realtalk train CAPTURE -o {self.path} --stage {stage}",
             ) from error
+
+    @staticmethod
+    def widened(header: checkpoint.Header, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Tensors of a checkpoint as they were before `realtalk_core.compact` halved some of them."""
+        out = dict(tensors)
+        for name, base in header.metrics.get(HALVED, {}).items():
+            out[name] = tensors[name].float() + (tensors[base].float() if base else 0)
+        return out
 
 
 def read_meta(folder: Path) -> dict[str, Any]:

@@ -167,19 +167,33 @@ def store_footage(
     Raises:
         UserError: if a picture is missing or the place cannot be written to.
     """
-    size = even(capture.size)
+    store_film(CaptureFootage(capture), folder, range(len(capture)), capture.fps, crf, progress)
+
+
+def store_film(
+    footage: Footage, folder: Path, frames: range, fps: float, crf: float, progress: Callable[[int, int], None]
+) -> None:
+    """Writes some frames of a footage as an avatar's films, and its plate; arguments as `store_footage`'s."""
+    size = even(footage.size)
     film = {"sound_rate": None, "keyframe_every": GOP, "preset": "veryfast"}
     with (
-        open_video(folder / "base.mp4", size, size, capture.fps, crf=crf, **film) as base,  # type: ignore[arg-type]
-        open_video(folder / "matte.mp4", size, 2 * size, capture.fps, crf=14, **film) as matte,  # type: ignore[arg-type]
+        open_video(folder / "base.mp4", size, size, fps, crf=crf, **film) as base,  # type: ignore[arg-type]
+        open_video(folder / "matte.mp4", size, 2 * size, fps, crf=crf - 2, **film) as matte,  # type: ignore[arg-type]
     ):
-        for index in range(len(capture)):
-            base.write(capture.frame(index, size)[None])
-            masks = capture.masks(index, size)
+        for done, index in enumerate(frames):
+            base.write(_sized(footage.frame(index), size)[None])
+            masks = _sized(footage.matte(index), size)
             grey = np.concatenate([masks[..., 0], masks[..., 1]])
             matte.write(np.repeat(grey[None, ..., None], 3, -1))
-            progress(index + 1, len(capture))
-    write_picture(folder / "background.png", capture.background(size))
+            progress(done + 1, len(frames))
+    write_picture(folder / "background.png", _sized(footage.plate(), size))
+
+
+def _sized(picture: Picture, size: int) -> Picture:
+    """A picture at another side; captures of odd sides need it."""
+    if picture.shape[0] == size:
+        return picture
+    return np.asarray(cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def read_picture(path: Path, cure: str) -> Picture:

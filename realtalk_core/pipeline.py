@@ -71,6 +71,11 @@ class Cut:
     first: int
     last: int
 
+    @property
+    def kept_landmarks(self) -> LandmarkTrack:
+        """The landmarks of the frames to keep."""
+        return self.drive.landmarks[self.first : self.last]
+
 
 @dataclass(frozen=True)
 class Pipeline:
@@ -145,7 +150,7 @@ class Pipeline:
             `T H W 3` RGB uint8, in order and without a gap; `clip.frames(fps)` in all.
         """
         for cut in self.cuts(sound, emotion, chunk_seconds=chunk_seconds):
-            yield from self._pictures(cut, size)
+            yield from self.pictures(cut, size)
 
     @torch.no_grad()
     def cuts(
@@ -188,7 +193,8 @@ class Pipeline:
         return Cut(drive, cameras, start + low, window.first - low, window.last - low)
 
     @torch.no_grad()
-    def _pictures(self, cut: Cut, size: int | None) -> Iterator[Tensor]:
+    def pictures(self, cut: Cut, size: int | None = None) -> Iterator[Tensor]:
+        """Finished pictures of one window of `cuts`, batch by batch; arguments and batches are those of `frames`."""
         side = size or getattr(self.renderer, "render_size", None)
         if side and self.scene is not None:
             side = min(side, self.scene.size)
