@@ -208,6 +208,53 @@ def resample(clip: AudioClip, rate: int) -> AudioClip:
     return AudioClip(torch.from_numpy(np.clip(out, -1.0, 1.0).astype(np.float32)), rate)
 
 
+_SHELF = ((1.53512485958697, -2.69169618940638, 1.19839281085285), (1.0, -1.69065929318241, 0.73248077421585))
+_HIGH_PASS = ((1.0, -2.0, 1.0), (1.0, -1.99004745483398, 0.99007225036621))
+"""The two filters of K-weighting at 48 kHz, numerator and denominator (ITU-R BS.1770-5, annex 1, tables 1 and 2)."""
+_BLOCK, _STEP = 19_200, 4_800  # 400 ms at 48 kHz, each a quarter of its length after the one before
+_OFFSET = -0.691
+PEAK = 10 ** (-1 / 20)
+"""Highest sample that `level` makes: 1 dB below full scale."""
+
+
+def loudness(clip: AudioClip) -> float:
+    """Integrated loudness in LUFS (ITU-R BS.1770-5 with its two gates); minus infinity for silence.
+
+    A sound shorter than a block of 400 ms is one block.
+    """
+    from scipy.signal import lfilter
+
+    samples = resample(clip, 48_000).samples.numpy().astype(np.float64)
+    if not samples.size:
+        return -math.inf
+    heard = lfilter(*_HIGH_PASS, lfilter(*_SHELF, samples))
+    count = max(1, (len(heard) - _BLOCK) // _STEP + 1)
+    energy = np.array([np.mean(heard[k * _STEP : k * _STEP + _BLOCK] ** 2) for k in range(count)])
+    loud = energy[_lufs(energy) > -70.0]
+    if not loud.size:
+        return -math.inf
+    return float(_lufs(loud[_lufs(loud) > _lufs(loud.mean()) - 10.0].mean()))
+
+
+def _lufs(energy: Any) -> Any:
+    with np.errstate(divide="ignore"):
+        return _OFFSET + 10 * np.log10(energy)
+
+
+def level(clip: AudioClip, lufs: float) -> AudioClip:
+    """The same sound at another loudness, as far as its peaks allow (`PEAK`); silence stays silence.
+
+    Args:
+        clip: Any sound.
+        lufs: The integrated loudness it shall have.
+    """
+    now, peak = loudness(clip), float(clip.samples.abs().max()) if clip.samples.numel() else 0.0
+    if not math.isfinite(now):
+        return clip
+    gain = min(10 ** ((lufs - now) / 20), PEAK / peak)
+    return AudioClip(clip.samples * gain, clip.sample_rate)
+
+
 def write_wav(path: str | Path, sound: AudioClip | Iterable[AudioClip]) -> None:
     """Writes mono PCM16, atomically; an iterable of chunks is written as it comes.
 

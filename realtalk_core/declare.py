@@ -15,6 +15,7 @@ from realtalk_core.spec import STAGES, ComponentConfig, ComponentSpec, Stage, To
 
 if TYPE_CHECKING:
     from realtalk_core import stages
+    from realtalk_core.voice import Voice
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -121,9 +122,9 @@ def tracker(
 
 def voice(
     name: str, *, summary: str, api: int, config: type[ComponentConfig],
-    load: Callable[[], Callable[..., Any]], **options: Unpack[_Options],
+    load: Callable[[], Callable[..., Voice]], **options: Unpack[_Options],
 ) -> ComponentSpec:  # fmt: skip
-    """Declares a voice: text to speech."""
+    """Declares a voice: text to speech with the time of every phoneme."""
     return component("voice", name, summary=summary, api=api, config=config, load=load, **options)  # type: ignore[arg-type]
 
 

@@ -17,7 +17,8 @@ class EspeakConfig(ComponentConfig):
     """Parameters of the eSpeak NG voice."""
 
     voice: str = "en-gb"
-    """A language of eSpeak NG such as en-us, de or fr, optionally with a variant, such as en-us+f3 or en-gb+m5."""
+    """A language of eSpeak NG such as en-us, de or fr, optionally with a variant, such as en-us+f3 or en-gb+m5;
+    `realtalk voices` lists them."""
     words_per_minute: int = Field(default=155, ge=80, le=450)
     """Speaking rate."""
     pitch: int = Field(default=50, ge=0, le=99)

@@ -3,36 +3,45 @@
 from __future__ import annotations
 
 import ctypes
+import difflib
+import re
 import unicodedata
+from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from realtalk_core.errors import UserError, did_you_mean
+from realtalk_core.errors import UserError
 from realtalk_core.types import AudioClip
-from realtalk_core.voice import Phoneme, Speech
-from realtalk_espeak.library import LOCK, PHONEME, PITCH, RANGE, RATE, TERMINATED, library
+from realtalk_core.voice import Phoneme, Speech, VoiceName
+from realtalk_espeak.library import PHONEME, PITCH, RANGE, RATE, TERMINATED, catalogue, started
 
 if TYPE_CHECKING:
     from realtalk_espeak import EspeakConfig
 
-_MARKS = "ˈˌ'ːˑ.|‿͡"
-"""Stress, length and tie marks: they are no sounds of their own."""
-
+_LIST = "See every voice and variant: realtalk voices"
+_LATIN = ("LATIN", "MODIFIER", "FEMININE", "MASCULINE")
+"""Latin letters, letters raised beside them, and the two of ordinals."""
+_SWITCH = "("
+"""How a phoneme's name begins that only says in which language it goes on, such as `(en)`."""
+_ASCII = str.maketrans("SZANXDTε", "ʃʒɑŋχðθɛ")
+"""Letters that some of its languages write in ASCII."""
+_MARKS = frozenset("ˈˌːˑ")
 
 SCRIPTS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("ru", "uk", "be", "bg", "mk", "kk", "ky", "tt", "ba", "cv", "sr", "uz", "nog"), ("CYRILLIC",)),
+    **dict.fromkeys(("ru", "uk", "be", "bg", "mk", "kk", "ky", "tt", "ba", "cv", "sr", "bs", "hr", "uz", "nog", "lfn"),
+                    ("CYRILLIC",)),
     **dict.fromkeys(("el", "grc"), ("GREEK",)), **dict.fromkeys(("ar", "fa", "ur", "sd", "ug"), ("ARABIC",)),
-    **dict.fromkeys(("hi", "mr", "ne", "kok"), ("DEVANAGARI",)), **dict.fromkeys(("cmn", "yue", "hak"), ("CJK",
-        "BOPOMOFO")),
-    "ja": ("CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA"), "ko": ("HANGUL", "CJK"), "he": ("HEBREW",),
+    **dict.fromkeys(("hi", "mr", "ne", "kok"), ("DEVANAGARI",)), **dict.fromkeys(("cmn", "yue"), ("CJK", "BOPOMOFO")),
+    "ja": ("HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA"), "ko": ("HANGUL",), "he": ("HEBREW",), "en": ("SHAVIAN",),
     "hy": ("ARMENIAN",), "hyw": ("ARMENIAN",), "ka": ("GEORGIAN",), "bn": ("BENGALI",), "as": ("BENGALI",),
     "bpy": ("BENGALI",), "gu": ("GUJARATI",), "pa": ("GURMUKHI",), "ta": ("TAMIL",), "te": ("TELUGU",),
     "kn": ("KANNADA",), "ml": ("MALAYALAM",), "or": ("ORIYA",), "si": ("SINHALA",), "my": ("MYANMAR",),
-    "th": ("THAI",), "am": ("ETHIOPIC",), "shn": ("MYANMAR",), "chr": ("CHEROKEE",),
+    "th": ("THAI",), "am": ("ETHIOPIC",), "ti": ("ETHIOPIC",), "shn": ("MYANMAR",),
 }  # fmt: skip
-"""Scripts, beside Latin, that a language's voice reads (first word of the letters' Unicode names)."""
+"""Scripts, beside Latin, that a language's voice reads (first word of the letters' Unicode names); tried one by one."""
 
 
 class EspeakVoice:
@@ -40,23 +49,20 @@ class EspeakVoice:
 
     def __init__(self, config: EspeakConfig) -> None:
         self.config = config
-        with LOCK:
-            if not library().set_voice(config.voice):
-                languages = library().languages()
-                base = config.voice.partition("+")[0]
-                raise UserError(
-                    f"eSpeak NG has no voice {config.voice!r}{did_you_mean(base, languages)}",
-                    "Choose a language, optionally with a variant: en-us, de, en-gb+f3.",
-                )
+        self._identifier, self._language = _found(config.voice)
+
+    def voices(self) -> Sequence[VoiceName]:
+        """Every language, then every variant."""
+        about = {voice.identifier: voice.name for voice in catalogue()[0]}
+        voices = [VoiceName(name, about[identifier]) for name, (identifier, _) in _names().items()]
+        return [*sorted(voices, key=lambda v: v.name), *(VoiceName(f"+{v}", "variant") for v in _variants())]
 
     def speak(self, text: str) -> Speech:
         """Speaks a text.
 
         Raises:
-            UserError: if the text is empty, or holds nothing that this voice can speak.
+            UserError: if the text holds letters that the language is not written in, or nothing to speak.
         """
-        if not text.strip():
-            raise UserError("the text to speak is empty", 'Write a sentence, such as --text "Good morning."')
         self._check_script(text)
         chunks: list[np.ndarray[Any, np.dtype[np.int16]]] = []
         events: list[tuple[float, str]] = []
@@ -71,49 +77,121 @@ class EspeakVoice:
                     events.append((found[k].audio_position / 1000, raw.decode("utf-8", "ignore")))
                 k += 1
 
-        with LOCK:
-            voice = library()
-            voice.set_voice(self.config.voice)
+        with started() as library:
+            library.set_voice(self._identifier)
             for parameter, value in (
                 (RATE, self.config.words_per_minute), (PITCH, self.config.pitch), (RANGE, self.config.pitch_range)
             ):  # fmt: skip
-                voice.set_parameter(parameter, value)
-            voice.synthesize(text, hear)
-            rate = voice.sample_rate
+                library.set_parameter(parameter, value)
+            library.synthesize(text, hear)
+            rate = library.sample_rate
         sound = np.concatenate(chunks) if chunks else np.zeros(0, np.int16)
-        if not any(_sound(name) for _, name in events) or not np.any(sound):
+        if not any(_ipa(name) for _, name in events) or not np.any(sound):
             raise UserError(
-                f"the voice {self.config.voice!r} can speak nothing of {text.strip()[:40]!r}",
+                f"the voice {self.config.voice!r} can speak nothing of {text[:40]!r}",
                 "Write words in the script of the voice's language, or choose a voice of the text's language.",
             )
         samples = torch.from_numpy(sound.astype(np.float32) / 32768)
         return Speech(AudioClip(samples, rate), _phonemes(events, len(sound) / rate))
 
     def _check_script(self, text: str) -> None:
-        """Refuses letters that the language is not written in: eSpeak NG would spell out their names instead."""
-        language = self.config.voice.partition("+")[0].partition("-")[0]
-        known = {"LATIN", *SCRIPTS.get(language, ())}
-        for letter in text:
-            script = unicodedata.name(letter, "LATIN").split()[0] if letter.isalpha() else "LATIN"
-            if script not in known:
+        """Refuses words in a script that the language is not written in: eSpeak NG would spell out their letters.
+
+        A Greek letter that stands alone is a symbol, and is read by its name.
+        """
+        known = {*_LATIN, *SCRIPTS.get(self._language, ())}
+        for word in re.findall(r"[^\W\d_]+", text):
+            for letter in word:
+                script = unicodedata.name(letter, "unnamed").split()[0]
+                if script in known or (script in ("GREEK", "MICRO") and len(word) == 1):
+                    continue
                 raise UserError(
                     f"the voice {self.config.voice!r} cannot speak {letter!r} ({script.capitalize()} script)",
-                    "Choose a voice of the text's language, such as cmn, ru or el, or write the text in Latin letters.",
+                    "Choose a voice of the text's language (realtalk voices lists them), or write Latin letters.",
                 )
 
 
-def _sound(name: str) -> str:
-    return "".join(c for c in name if c not in _MARKS and not c.isspace() and c not in "_:;,!?-")
+@cache
+def _names() -> dict[str, tuple[str, str]]:
+    """Every voice by one name of its own: its identifier and the tag of its language's dictionary, such as `en`."""
+    found: dict[str, tuple[str, str]] = {}
+    for voice in catalogue()[0]:
+        tag = voice.languages[0][0].lower()
+        name = tag if tag not in found else voice.identifier.rpartition("/")[2].lower()
+        found[name] = (voice.identifier, tag.partition("-")[0])
+    return found
+
+
+@cache
+def _aliases() -> dict[str, str]:
+    """Every other way of naming a voice to its name: shorter tags (`en`), file names (`en-gb`)."""
+    names = {identifier: name for name, (identifier, _) in _names().items()}
+    found: dict[str, tuple[int, str]] = {}
+    for voice in catalogue()[0]:
+        for tag, priority in (*voice.languages, (voice.identifier.rpartition("/")[2], 99)):
+            offered = (priority, names[voice.identifier])
+            if tag.lower() not in found or offered[0] < found[tag.lower()][0]:
+                found[tag.lower()] = offered
+    return {alias: name for alias, (_, name) in found.items()}
+
+
+def _variants() -> list[str]:
+    """Variants by the names that eSpeak NG wants to hear."""
+    return sorted((v.identifier.rpartition("/")[2] for v in catalogue()[1]), key=str.lower)
+
+
+def _found(asked: str) -> tuple[str, str]:
+    """Identifier of a voice, variant included, and its language.
+
+    Raises:
+        UserError: if there is no such language, or no such variant.
+    """
+    base, plus, variant = asked.strip().replace("_", "-").partition("+")
+    base = base.strip().lower()
+    name = base if base in _names() else _aliases().get(base)
+    if name is None:
+        raise UserError(f"eSpeak NG has no voice {asked!r}{_near_voice(base)}", _LIST)
+    identifier, language = _names()[name]
+    if not plus:
+        return identifier, language
+    wanted = {v.lower().replace(" ", "-"): v for v in _variants()}
+    key = variant.strip().lower().replace(" ", "-")
+    if key not in wanted:
+        near = difflib.get_close_matches(key, wanted, n=3, cutoff=0.5)
+        hint = f" - did you mean {_or([f'{name}+{wanted[n]}' for n in near])}?" if near else ""
+        raise UserError(f"eSpeak NG has no variant {variant!r} (voice {asked!r}){hint}", _LIST)
+    return f"{identifier}+{wanted[key]}", language
+
+
+def _near_voice(asked: str) -> str:
+    """The tail of an error: the nearest tags, or the tags of languages that are called so in English."""
+    names = {identifier: name for name, (identifier, _) in _names().items()}
+    called = [names[v.identifier] for v in catalogue()[0] if asked and asked in v.name.lower().split(" (")[0].split()]
+    near = called or difflib.get_close_matches(asked, [*_names(), *_aliases()], n=3, cutoff=0.6)
+    return f" - did you mean {_or(list(dict.fromkeys(near))[:4])}?" if near else ""
+
+
+def _or(words: Sequence[str]) -> str:
+    quoted = [repr(word) for word in words]
+    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
+
+
+def _ipa(name: str) -> str:
+    """A phoneme's name in eSpeak NG to letters of the IPA: stress, length, ties and its own marks are dropped."""
+    if name.startswith(_SWITCH):
+        return ""
+    letters = unicodedata.normalize("NFD", name.translate(_ASCII))
+    return "".join(c for c in letters if unicodedata.category(c) in ("Ll", "Lo") and c not in _MARKS)
 
 
 def _phonemes(events: list[tuple[float, str]], seconds: float) -> tuple[Phoneme, ...]:
     """Events, each the moment a phoneme begins, to phonemes without gaps."""
     out: list[Phoneme] = []
-    events = sorted(((min(t, seconds), name) for t, name in events), key=lambda e: e[0])
-    if not events or events[0][0] > 0:
-        events.insert(0, (0.0, ""))
-    for (start, name), (end, _) in zip(events, [*events[1:], (seconds, "")], strict=True):
-        ipa = _sound(name)
+    found = [(min(t, seconds), _ipa(name)) for t, name in events if not name.startswith(_SWITCH)]
+    found.sort(key=lambda e: e[0])
+    if not found or found[0][0] > 0:
+        found.insert(0, (0.0, ""))
+    for (start, ipa), (end, _) in zip(found, [*found[1:], (seconds, "")], strict=True):
         if out and ipa == "" and out[-1].ipa == "":
             out[-1] = Phoneme("", out[-1].start, end)
         elif end > start or not out:
