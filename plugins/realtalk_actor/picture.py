@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from realtalk_actor.actor import INDEX, IRIS, Actor, Pose, normals_of
-from realtalk_actor.raster import rasterise
-from realtalk_actor.shade import EXPOSURE, EYE, GAMMA, HAIR, SKIN, shade
+from realtalk_actor.raster import rasterise, vertex_normals
+from realtalk_actor.shade import CHART_REACH, EXPOSURE, EYE, GAMMA, HAIR, SKIN, VERTEX, shade
 from realtalk_actor.topology import topology
 
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 LIGHT_MAP = 640
 LIGHT_REACH = 26.0
 """Half the width of what the key light's map covers, cm."""
@@ -73,8 +81,18 @@ class Shot:
     transform: Array
 
 
+class _Desk:
+    """Room to draw one frame in; every thread has its own."""
+
+    def __init__(self, side: int, fixed: Floats) -> None:
+        self.depth, self.owner = np.zeros((side, side), np.float32), np.zeros((side, side), np.int32)
+        self.light_map = np.zeros((LIGHT_MAP, LIGHT_MAP), np.float32)
+        self.light_owner = np.zeros((LIGHT_MAP, LIGHT_MAP), np.int32)
+        self.vertices = fixed.copy()
+
+
 class Studio:
-    """An actor in front of a camera, with lights and a backdrop."""
+    """An actor in front of a camera, with lights and a backdrop. Several threads may shoot at once."""
 
     def __init__(self, actor: Actor, camera: Camera, supersampling: int = 2, with_normals: bool = True) -> None:
         self.with_normals = with_normals
@@ -82,67 +100,64 @@ class Studio:
         scene = actor.scene
         self._lights = _lights(actor)
         self._tangent_u, self._tangent_v = _chart_tangents(actor)
-        side = camera.size * supersampling
-        self._depth, self._owner = np.zeros((side, side), np.float32), np.zeros((side, side), np.int32)
-        self._out = np.zeros((side, side, 3), np.float32)
-        self._light_map = np.zeros((LIGHT_MAP, LIGHT_MAP), np.float32)
-        self._light_owner = np.zeros((LIGHT_MAP, LIGHT_MAP), np.int32)
         self._casts = np.ascontiguousarray(scene.triangles[scene.shadow])
         self._cast_cards = np.ascontiguousarray(scene.card[scene.shadow])
-        self.backdrop = _backdrop(actor, camera.size)
-        self._back = cv2.resize(self.backdrop, (side, side), interpolation=cv2.INTER_LINEAR)
+        self._backdrop = _displayed(_backdrop(actor, camera.size))
         who = scene.who
         self._eyes = np.array([*who.iris[0], *who.iris[1], who.numbers["pupil"], IRIS], np.float32)
-        self._ao = _ambient(actor)
+        self._texture = _fitting(scene.texture, camera)
+        self._fixed = np.zeros((len(scene.points), VERTEX), np.float32)
+        self._fixed[:, 9:11], self._fixed[:, 11:14], self._fixed[:, 14] = scene.uv, scene.colour, _ambient(actor)
+        self._desks = threading.local()
 
     def shoot(self, pose: Pose) -> Shot:
         """Renders one pose."""
-        scene, camera = self.actor.scene, self.camera
+        scene, camera, desk = self.actor.scene, self.camera, self._desk()
         head = self.actor.head(pose)
         world, transform = self.actor.place(pose, head)
         seen = (world - np.array([0, camera.height, camera.distance])).astype(np.float32)
-        side = camera.size * self.supersampling
+        half = np.float32(camera.size * self.supersampling / 2)
         f = np.float32(camera.focal * self.supersampling)
         xyw = np.empty_like(seen)
         xyw[:, 2] = 1 / np.maximum(-seen[:, 2], np.float32(1))
-        xyw[:, 0] = side / 2 + f * seen[:, 0] * xyw[:, 2]
-        xyw[:, 1] = side / 2 - f * seen[:, 1] * xyw[:, 2]
-        normals = normals_of(seen, scene.triangles)
-        turn = transform[:3, :3].astype(np.float32)
-        frame = self._shadow_map(seen)
-        self._depth[:] = 0
-        self._owner[:] = -1
-        rasterise(xyw, scene.triangles, scene.card, scene.uv, self._depth, self._owner, True)
+        xyw[:, 0] = half + f * seen[:, 0] * xyw[:, 2]
+        xyw[:, 1] = half - f * seen[:, 1] * xyw[:, 2]
+        normals = np.empty_like(seen)
+        vertex_normals(seen, scene.triangles, normals)
         self._bulge_corneas(normals)
-        s = pose.shapes
-        crease = np.array(
-            [
-                max(0.0, s[INDEX["browInnerUp"]] + 0.5 * (s[INDEX["browOuterUpLeft"]] + s[INDEX["browOuterUpRight"]]))
-                * 0.8
-            ],
-            np.float32,
-        )
-        shade(self._owner, xyw, seen, normals, scene.uv, scene.colour, self._ao, scene.tangents @ turn.T,
-              scene.triangles, scene.material, scene.card, scene.texture, self._tangent_u @ turn.T,
-              self._tangent_v @ turn.T, self._light_map, frame, self._lights, self._eyes, crease, self._back,
-                  self._out)  # fmt: skip
-        size = (camera.size, camera.size)
-        rgb = cv2.resize(self._out, size, interpolation=cv2.INTER_AREA)
-        rgb8 = np.round(rgb * 255).astype(np.uint8)
-        return Shot(rgb8, self._masks(), self._normals(normals), self.actor.landmarks(pose, head), transform)
+        frame = self._shadow_map(seen, desk)
+        rasterise(xyw, scene.triangles, scene.card, scene.uv, desk.depth, desk.owner)
+        desk.vertices[:, 0:3], desk.vertices[:, 3:6], desk.vertices[:, 6:9] = xyw, seen, normals
+        s, size = pose.shapes, camera.size
+        raised = s[INDEX["browInnerUp"]] + 0.5 * (s[INDEX["browOuterUpLeft"]] + s[INDEX["browOuterUpRight"]])
+        rgb, masks = np.empty((size, size, 3), np.uint8), np.empty((size, size, 3), np.uint8)
+        surface = np.empty((size, size, 3) if self.with_normals else (0, 0, 3), np.float32)
+        shade(
+            desk.owner, desk.depth, desk.vertices, scene.triangles, scene.material, scene.label, scene.card,
+            self._texture, self._tangent_u, self._tangent_v, scene.tangents, transform[:3, :3].astype(np.float32),
+            desk.light_map, frame, self._lights, self._eyes, max(0.0, float(raised)) * 0.8, self._backdrop,
+            4 * camera.view / size, rgb, masks, surface,
+        )  # fmt: skip
+        return Shot(rgb, masks, surface, self.actor.landmarks(pose, head), transform)
+
+    def shoots(self, poses: Iterable[Pose]) -> Iterator[Shot]:
+        """Renders poses on all cores, in order."""
+        return in_order(self.shoot, poses)
 
     def plate(self) -> NDArray[np.uint8]:
         """The backdrop alone, as it looks in the pictures `H W 3`."""
-        c = np.maximum(0, self.backdrop.astype(np.float64) * EXPOSURE)
-        c = c * (2.51 * c + 0.03) / (c * (2.43 * c + 0.59) + 0.14)
-        return np.asarray(np.round(np.clip(c, 0, 1) ** GAMMA * 255), np.uint8)
+        return (self._backdrop * np.float32(255) + np.float32(0.5)).astype(np.uint8)
 
-    def _shadow_map(self, seen: Floats) -> Floats:
+    def _desk(self) -> _Desk:
+        if not hasattr(self._desks, "mine"):
+            self._desks.mine = _Desk(self.camera.size * self.supersampling, self._fixed)
+        return self._desks.mine  # type: ignore[no-any-return]
+
+    def _shadow_map(self, seen: Floats, desk: _Desk) -> Floats:
         """Draws the key light's depth map; returns the rows that take camera space into it."""
         frame = light_frame(self._lights[0, :3], np.array([0, -1.0 - self.camera.height, -self.camera.distance - 3]))
-        flat = np.ascontiguousarray(seen @ frame[:, :3].T + frame[:, 3])
-        self._light_map[:] = 0
-        rasterise(flat, self._casts, self._cast_cards, self.actor.scene.uv, self._light_map, self._light_owner, False)
+        flat = seen @ frame[:, :3].T + frame[:, 3]
+        rasterise(flat, self._casts, self._cast_cards, self.actor.scene.uv, desk.light_map, desk.light_owner)
         return frame
 
     def _bulge_corneas(self, normals: Floats) -> None:
@@ -156,24 +171,25 @@ class Studio:
             bent = normals[ball] + (normals[ball] - gaze) * 0.55 * np.minimum(1, inside * 2)
             normals[ball] = bent / np.linalg.norm(bent, axis=1, keepdims=True)
 
-    def _masks(self) -> NDArray[np.uint8]:
-        scene = self.actor.scene
-        label = np.where(self._owner >= 0, scene.label[np.maximum(self._owner, 0)], 0).astype(np.uint8)
-        size = (self.camera.size, self.camera.size)
-        person = cv2.resize((label > 0).astype(np.float32), size, interpolation=cv2.INTER_AREA)
-        head = cv2.resize((label > 1).astype(np.float32), size, interpolation=cv2.INTER_AREA)
-        half = self.supersampling // 2
-        part = label[half :: self.supersampling, half :: self.supersampling]
-        return np.stack([np.round(person * 255), np.round(head * 255), part], -1).astype(np.uint8)
 
-    def _normals(self, normals: Floats) -> Floats:
-        if not self.with_normals:
-            return np.zeros((0, 0, 3), np.float32)
-        half = self.supersampling // 2
-        owner = self._owner[half :: self.supersampling, half :: self.supersampling]
-        n = normals[self.actor.scene.triangles[np.maximum(owner, 0)]].mean(-2) * np.array([1, -1, -1], np.float32)
-        n /= np.linalg.norm(n, axis=-1, keepdims=True) + 1e-9
-        return np.asarray(n * (owner >= 0)[..., None], np.float32)
+def in_order(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Results of `work` for every item, in the items' order, on as many threads as numba may use.
+
+    Few results wait at a time, so that memory does not grow with the number of items.
+    """
+    threads = numba.config.NUMBA_NUM_THREADS
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > 2 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def light_frame(direction: Array, centre: Array, size: int = LIGHT_MAP, reach: float = LIGHT_REACH) -> Floats:
@@ -251,8 +267,7 @@ def _ambient(actor: Actor, directions: int = 48, size: int = 288) -> Floats:
         facing = normals @ d
         frame = light_frame(d, np.array([0.0, -1.0, -3.0]), size, 22.0)
         flat = np.ascontiguousarray(points @ frame[:, :3].T + frame[:, 3])
-        depth[:] = 0
-        rasterise(flat, casts, cards, scene.uv, depth, owner, False)
+        rasterise(flat, casts, cards, scene.uv, depth, owner)
         x = np.clip(flat[:, 0].astype(int), 0, size - 1)
         z = np.clip(flat[:, 1].astype(int), 0, size - 1)
         bias = np.where(is_hair, 0.7, np.where(is_eye, 0.10, 0.22 + 0.25 * (1 - np.abs(facing))))
@@ -265,6 +280,22 @@ def _ambient(actor: Actor, directions: int = 48, size: int = 288) -> Floats:
     ao = np.where(possible < 0.5, 0.3, ao)
     ao = np.clip(0.06 + 1.02 * ao, 0.05, 1)
     return np.where(fixed, scene.ao, ao).astype(np.float32)
+
+
+def _fitting(texture: Floats, camera: Camera) -> Floats:
+    """The skin's texture, halved until its texels are about as large as half a pixel, so that none is skipped."""
+    pixel = camera.view / camera.size / 9.0  # radians of the chart on a face of about 9 cm
+    while pixel / 2 / (2 * CHART_REACH / texture.shape[0]) > 1.4 and texture.shape[0] % 2 == 0:
+        half = texture.shape[0] // 2
+        texture = texture.reshape(half, 2, half, 2, -1).mean((1, 3), dtype=np.float32)
+    return np.ascontiguousarray(texture)
+
+
+def _displayed(linear: Floats) -> Floats:
+    """Display colours in [0, 1] of linear ones; `shade` does the same."""
+    c = np.maximum(0, linear.astype(np.float64) * EXPOSURE)
+    c = c * (2.51 * c + 0.03) / (c * (2.43 * c + 0.59) + 0.14)
+    return np.asarray(np.clip(c, 0, 1) ** GAMMA, np.float32)
 
 
 def _backdrop(actor: Actor, size: int) -> Floats:

@@ -1,11 +1,14 @@
-"""A small z-buffer rasteriser: which triangle each sample of the picture shows, on all cores through numba."""
+"""A small z-buffer rasteriser in numba: which triangle each sample of the picture shows.
+
+Kernels here and in `shade` run on one core and let go of Python's lock, so that frames are drawn side by side.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import njit
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
@@ -13,8 +16,6 @@ Ints = NDArray[np.int32]
 
 CAP = 1e6
 """Cards from this number on are caps: their v is the distance behind the hairline, where strands begin unevenly."""
-BANDS = 4
-"""Horizontal bands of the picture, each filled by one thread."""
 
 
 @njit(cache=True, fastmath=True, inline="always")
@@ -39,69 +40,65 @@ def strand_gap(u: float, v: float, card: float) -> Any:
     return v > length or v < start or abs(inside - 0.5) > thin
 
 
-@njit(cache=True, fastmath=True, parallel=True)
-def rasterise(
-    xyw: Floats, triangles: Ints, card: Floats, uv: Floats, depth: Floats, owner: Ints, perspective: bool
-) -> None:
-    """Fills the depth buffer (1 / distance, larger is nearer) and the index of the nearest triangle.
+@njit(cache=True, fastmath=True, nogil=True)
+def rasterise(xyw: Floats, triangles: Ints, card: Floats, uv: Floats, depth: Floats, owner: Ints) -> None:
+    """Fills the depth buffer (larger is nearer) and the index of the nearest triangle.
 
     Args:
-        xyw: `N 3`: x, y in samples, and 1 / distance; values not above zero are behind the camera.
+        xyw: `N 3`: x, y in samples, and what is linear on the picture and grows towards it: 1 / distance for a camera,
+            depth for a parallel light. Triangles with a value that is not above zero are left out.
         triangles: `M 3`.
         card: `M`: below zero for solid triangles, otherwise the hair card's number.
         uv: `N 2`: for hair cards, place across and along.
-        depth: `H W`, filled with zeros.
-        owner: `H W`, filled with -1.
-        perspective: Whether depth is to be interpolated as 1 / distance; False for a parallel light.
+        depth: `H W`, overwritten.
+        owner: `H W`, overwritten; -1 where nothing is.
     """
     height, width = depth.shape
-    for band in prange(BANDS):
-        top = height * band // BANDS
-        bottom = height * (band + 1) // BANDS
-        for t in range(triangles.shape[0]):
-            a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-            ay, by, cy = xyw[a, 1], xyw[b, 1], xyw[c, 1]
-            low = min(ay, by, cy)
-            high = max(ay, by, cy)
-            if high < top or low >= bottom:
-                continue
-            wa, wb, wc = xyw[a, 2], xyw[b, 2], xyw[c, 2]
-            if wa <= 0 or wb <= 0 or wc <= 0:
-                continue
-            ax, bx, cx = xyw[a, 0], xyw[b, 0], xyw[c, 0]
-            left = max(0, int(np.ceil(min(ax, bx, cx) - 0.5)))
-            right = min(width - 1, int(np.floor(max(ax, bx, cx) - 0.5)))
-            if left > right:
-                continue
-            area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-            if abs(area) < 1e-9:
-                continue
-            inverse = 1.0 / area
-            y0 = max(top, int(np.ceil(low - 0.5)))
-            y1 = min(bottom - 1, int(np.floor(high - 0.5)))
-            number = card[t]
-            for y in range(y0, y1 + 1):
-                py = y + 0.5
-                for x in range(left, right + 1):
-                    px = x + 0.5
-                    l1 = ((px - ax) * (cy - ay) - (py - ay) * (cx - ax)) * inverse
-                    l2 = ((bx - ax) * (py - ay) - (by - ay) * (px - ax)) * inverse
-                    l0 = 1.0 - l1 - l2
-                    if l0 < 0 or l1 < 0 or l2 < 0:
+    depth[:] = 0
+    owner[:] = -1
+    for t in range(triangles.shape[0]):
+        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        ax, bx, cx = xyw[a, 0], xyw[b, 0], xyw[c, 0]
+        ay, by, cy = xyw[a, 1], xyw[b, 1], xyw[c, 1]
+        # most triangles are smaller than the raster and lie between its samples: these go first
+        left = max(0, int(np.ceil(min(ax, bx, cx) - 0.5)))
+        right = min(width - 1, int(np.floor(max(ax, bx, cx) - 0.5)))
+        if left > right:
+            continue
+        top = max(0, int(np.ceil(min(ay, by, cy) - 0.5)))
+        bottom = min(height - 1, int(np.floor(max(ay, by, cy) - 0.5)))
+        if top > bottom:
+            continue
+        wa, wb, wc = xyw[a, 2], xyw[b, 2], xyw[c, 2]
+        if wa <= 0 or wb <= 0 or wc <= 0:
+            continue
+        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+        if abs(area) < 1e-9:
+            continue
+        inverse = 1.0 / area
+        number = card[t]
+        for y in range(top, bottom + 1):
+            py = y + 0.5
+            for x in range(left, right + 1):
+                px = x + 0.5
+                l1 = ((px - ax) * (cy - ay) - (py - ay) * (cx - ax)) * inverse
+                l2 = ((bx - ax) * (py - ay) - (by - ay) * (px - ax)) * inverse
+                l0 = 1.0 - l1 - l2
+                if l0 < 0 or l1 < 0 or l2 < 0:
+                    continue
+                w = l0 * wa + l1 * wb + l2 * wc
+                if w <= depth[y, x]:
+                    continue
+                if number >= 0:
+                    u = l0 * uv[a, 0] + l1 * uv[b, 0] + l2 * uv[c, 0]
+                    v = l0 * uv[a, 1] + l1 * uv[b, 1] + l2 * uv[c, 1]
+                    if strand_gap(u, v, number):
                         continue
-                    w = l0 * wa + l1 * wb + l2 * wc
-                    if w <= depth[y, x]:
-                        continue
-                    if number >= 0:
-                        u = l0 * uv[a, 0] + l1 * uv[b, 0] + l2 * uv[c, 0]
-                        v = l0 * uv[a, 1] + l1 * uv[b, 1] + l2 * uv[c, 1]
-                        if strand_gap(u, v, number):
-                            continue
-                    depth[y, x] = w
-                    owner[y, x] = t
+                depth[y, x] = w
+                owner[y, x] = t
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, nogil=True)
 def vertex_normals(points: Floats, triangles: Ints, normals: Floats) -> None:
     """Area-weighted unit normals `N 3`, written into `normals`."""
     normals[:] = 0

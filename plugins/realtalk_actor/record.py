@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 
 from realtalk_actor.actor import Actor, Pose
 from realtalk_actor.performance import Performance
-from realtalk_actor.picture import Camera, Studio
+from realtalk_actor.picture import Camera, Studio, in_order
 from realtalk_actor.speech import loudness
 from realtalk_core.atomic import write_text
 from realtalk_core.audio import write_wav
@@ -39,7 +39,7 @@ def write_capture(
     folder: Path, actor: Actor, camera: Camera, performance: Performance, job: dict[str, Any], *,
     with_normals: bool = True, progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Capture:  # fmt: skip
-    """Renders a performance into an existing folder.
+    """Renders a performance into an existing folder, several frames at a time.
 
     Args:
         folder: Where the capture goes.
@@ -55,14 +55,18 @@ def write_capture(
     studio = Studio(actor, camera, with_normals=with_normals)
     frames = len(performance.poses)
     landmarks, transforms = np.zeros((frames, 478, 3)), np.zeros((frames, 4, 4))
-    for k, pose in enumerate(performance.poses):
-        shot = studio.shoot(pose)
-        landmarks[k], transforms[k] = shot.landmarks, shot.transform
+
+    def draw(k: int) -> tuple[Array, Array]:
+        shot = studio.shoot(performance.poses[k])
         cv2.imwrite(str(folder / "frames" / f"{k:06d}.jpg"), shot.rgb[..., ::-1], JPEG)
         cv2.imwrite(str(folder / "masks" / f"{k:06d}.png"), shot.masks[..., ::-1])
         if with_normals:
             normals = np.round(128 + 127 * shot.normals).astype(np.uint8)
             cv2.imwrite(str(folder / "normals" / f"{k:06d}.png"), normals[..., ::-1])
+        return shot.landmarks, shot.transform
+
+    for k, (shape, transform) in enumerate(in_order(draw, range(frames))):
+        landmarks[k], transforms[k] = shape, transform
         progress(k + 1, frames)
     cv2.imwrite(str(folder / "background.png"), studio.plate()[..., ::-1])
     _write_tracks(folder, actor, camera, performance, landmarks, transforms)
