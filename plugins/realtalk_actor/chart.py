@@ -106,13 +106,22 @@ def resting_landmarks() -> Array:
         arch = np.sin(np.linspace(0.12, 0.88, 7) * np.pi)
         face[list(upper), 1] += 0.15 * arch
         face[list(lower), 1] -= 0.06 * arch
-    brow = np.array([0.07])
-    centre = np.array([[3.9, 4.9], [-3.9, 4.9]])
-    for x, y in centre:
-        near = np.exp(-(((table[:, 0] - x) / 2.6) ** 2) - ((table[:, 1] - y) / 0.8) ** 2)
-        face[:, 1] += brow * near
-    side = np.clip((np.abs(table[:, 0]) - 4.2) / 3.4, 0, 1) ** 2
-    face[:, 0] -= np.sign(face[:, 0]) * 0.38 * side
+    across = np.abs(table[:, 0])
+    face[:, 1] -= 0.10 * np.exp(-(((across - 3.9) / 2.6) ** 2) - ((table[:, 1] - 4.9) / 0.8) ** 2)
+    # the table's face is 15.3 cm wide and its jaw 13.4; people's are about 14 and 11.5 (Farkas 1994)
+    side = np.clip((across - 4.2) / 3.4, 0, 1) ** 2
+    low = np.clip(-table[:, 1] / 5.0, 0, 1)
+    low = low * low * (3 - 2 * low)
+    face[:, 0] -= np.sign(face[:, 0]) * (0.38 * side + 0.62 * low * np.clip((across - 2.9) / 3.2, 0, 1))
+    fore = np.clip((table[:, 2] + 3.0) / 2.0, 0, 1)
+    cheek = np.exp(-(((table[:, 1] - 0.2) / 3.5) ** 2)) * np.clip((across - 4.6) / 2, 0, 1) * fore
+    face[:, 0] -= np.sign(face[:, 0]) * 0.34 * cheek
+    lens = np.exp(-((((across - 3.1) / 1.75) ** 2 + ((table[:, 1] - 2.68) / 1.0) ** 2) ** 2))
+    face[:, 0] += np.sign(face[:, 0]) * 0.07 * (across - 3.1) * lens
+    face[:, 1] += 0.09 * (table[:, 1] - 2.6) * lens
+    mouth = np.exp(-((((across - 1.6) / 2.0) ** 2 + ((table[:, 1] + 4.4) / 1.3) ** 2) ** 2))
+    face[:, 0] += 0.06 * table[:, 0] * mouth
+    face[:, 1] += 0.30 * np.clip((-5.2 - table[:, 1]) / 3.0, 0, 1)  # stomion to chin 4.8 cm
     return (face + face[mirror_of()] * [-1, 1, 1]) / 2
 
 
@@ -133,8 +142,8 @@ def skull_anchors() -> tuple[Array, Array]:
     k = d / SKULL_RADII
     a, b, c = (k * k).sum(1), (k * o).sum(1), (o * o).sum() - 1
     skull = (-b + np.sqrt(b * b - a * c)) / a
-    o2 = (CENTRE - np.array([0, -1.5, -3.2])) / np.array([6.3, 8.0, 7.5])
-    k2 = d / np.array([6.3, 8.0, 7.5])
+    o2 = (CENTRE - np.array([0, -1.5, -3.2])) / np.array([5.7, 8.0, 7.5])
+    k2 = d / np.array([5.7, 8.0, 7.5])
     a, b, c = (k2 * k2).sum(1), (k2 * o2).sum(1), (o2 * o2).sum() - 1
     under = (-b + np.sqrt(b * b - a * c)) / a
     low = 1 / (1 + np.exp((d[:, 1] + 0.35) * 9))

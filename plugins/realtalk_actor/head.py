@@ -128,7 +128,7 @@ def _sculpt(p: Array) -> Array:
     out -= 0.04 * along(p, [(1.8, 2.1), (2.5, 1.6), (3.4, 1.45), (4.4, 1.75)], 0.16)
     out += 0.03 * along(p, [(2.2, 1.95), (3.1, 1.8), (4.0, 1.95)], 0.16)
     # cheeks: the fold from the nose to the mouth's corner
-    out -= 0.035 * along(p, [(2.1, -1.3), (2.7, -2.2), (3.15, -3.4), (3.3, -4.5)], 0.22)
+    out -= 0.02 * along(p, [(2.1, -1.3), (2.7, -2.2), (3.15, -3.4), (3.3, -4.5)], 0.26)
     wing = bump(p, (1.45, -1.25), (0.6, 0.7)) * np.clip((p[:, 2] - 3.5) / 1.0, 0, 1)
     moved = p + n * (out * np.exp(-np.maximum(0, x - 6.0)))[:, None]
     for side in (-1, 1):
@@ -168,7 +168,8 @@ def lay_rims(points: Array, centres: Array, scale: float = 1.0) -> None:
     along_ = np.linspace(0, 1, int(shape.mouth.upper.sum()))
     rise = np.sin(np.pi * along_)
     arch = np.concatenate([rise, np.interp(np.linspace(0, 1, len(up) - len(rise) + 2)[1:-1], along_[::1], rise)])
-    steps = ((0.05, -0.1), (0.16, -0.3), (0.42, -0.5), (0.75, -0.62), (1.0, -0.62))
+    # the first rims bulge past the edge, so that lips that touch leave no slit to see teeth through
+    steps = ((-0.045, -0.09), (-0.01, -0.24), (0.34, -0.48), (0.75, -0.62), (1.0, -0.62))
     for row, (rise_, back) in zip(shape.mouth.rims, steps, strict=True):
         points[row] = edge + np.stack(
             [0 * up - edge[:, 0] * 0.0, up * rise_ * (0.25 + 0.75 * arch), back * (0.35 + 0.65 * arch)], 1

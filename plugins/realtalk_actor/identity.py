@@ -23,8 +23,8 @@ EYE_COLOURS = {
     "blue": ((0.13, 0.24, 0.38), (0.30, 0.36, 0.38)), "grey": ((0.22, 0.26, 0.29), (0.32, 0.33, 0.30)),
 }  # fmt: skip
 SKINS = (
-    (0.74, 0.50, 0.405), (0.68, 0.44, 0.345), (0.62, 0.40, 0.29), (0.53, 0.325, 0.225),
-    (0.40, 0.225, 0.145), (0.27, 0.145, 0.088), (0.165, 0.085, 0.052),
+    (0.69, 0.455, 0.36), (0.65, 0.41, 0.31), (0.59, 0.37, 0.26), (0.51, 0.305, 0.205),
+    (0.40, 0.225, 0.145), (0.27, 0.145, 0.088), (0.17, 0.088, 0.054),
 )  # fmt: skip
 STYLES = ("crop", "side", "back", "bob", "long", "curly", "afro", "bun", "buzz", "fringe", "bald")
 CLOTHES = (
@@ -72,6 +72,10 @@ MODES: dict[str, tuple[Mode, ...]] = {
     "philtrum": (((0, -2.8), (0.25, 0.6), (0, 0, -0.06)),),
     "skull_wide": (((7.5, 6.0), (4.5, 6.0), (0.30, 0, 0)),),
 }
+_OUTLINE = frozenset(
+    ("jaw_width", "jaw_angle", "chin_long", "chin_forward", "chin_wide", "cheekbones", "cheek_full", "temples",
+     "forehead_high", "forehead_slope", "skull_wide", "nose_long", "mouth_high", "eye_spacing", "lips_forward")
+)  # fmt: skip
 _FEMALE: dict[str, float] = {
     "jaw_width": -0.7, "jaw_angle": -0.8, "chin_long": -0.5, "chin_wide": -0.7, "brow_ridge": -1.3, "eye_size": 0.7,
     "nose_long": -0.4, "nose_wide": -0.4, "nose_forward": -0.3, "upper_lip": 0.5, "lower_lip": 0.5, "cupid": 0.5,
@@ -129,11 +133,13 @@ def identity(seed: int) -> Identity:
     age = float(rng.beta(1.3, 1.9))
     shape = {}
     for name in MODES:
-        value = np.clip(rng.normal() * 1.15, -2.1, 2.1)
-        shape[name] = float(value + _FEMALE.get(name, 0.0) * (2 * female - 1) * 0.8)
-    overall = (1 + 0.045 * rng.normal(), 1 + 0.04 * rng.normal(), 1 + 0.03 * rng.normal())
-    overall = tuple(float(np.clip(v, 0.92, 1.08)) for v in overall)  # type: ignore[assignment]
-    wobble = (rng.uniform([-7, -9, 0], [7, 9, 6], (14, 3)), rng.normal(size=(14, 3)) * 0.05)
+        # outlines stay near the average, where a face is pleasant; features differ more
+        reach = 0.62 if name in _OUTLINE else 0.9
+        value = np.clip(rng.normal(), -1.8, 1.8) * reach
+        shape[name] = float(value + _FEMALE.get(name, 0.0) * (2 * female - 1) * 0.6)
+    overall = (1 + 0.03 * rng.normal(), 1 + 0.03 * rng.normal(), 1 + 0.025 * rng.normal())
+    overall = tuple(float(np.clip(v, 0.94, 1.06)) for v in overall)  # type: ignore[assignment]
+    wobble = (rng.uniform([-7, -9, 0], [7, 9, 6], (14, 3)), rng.normal(size=(14, 3)) * 0.03)
     tone = rng.random() ** 1.1 * (len(SKINS) - 1)
     low = int(min(tone, len(SKINS) - 2))
     skin = np.array(SKINS[low]) * (1 - tone + low) + np.array(SKINS[low + 1]) * (tone - low)
@@ -176,7 +182,7 @@ def identity(seed: int) -> Identity:
         1]) * rng.uniform(1.2, 3.2)),
         "wave": float(abs(rng.normal()) * 0.5), "length": float(rng.uniform(0.6, 1.3)),
     }  # fmt: skip
-    natural = np.array([0.92, 0.62, 0.66]) if not dark else np.array([0.86, 0.66, 0.70])
+    natural = np.array([0.86, 0.55, 0.58]) if not dark else np.array([0.80, 0.60, 0.66])
     painted = np.array([[0.9, 0.28, 0.32], [0.75, 0.2, 0.25], [0.95, 0.5, 0.5]])[rng.integers(3)]
     makeup = float(female > 0.5 and rng.random() < 0.55) * float(rng.uniform(0.3, 1))
     lips = (natural * (1 - makeup) + painted * makeup, makeup)

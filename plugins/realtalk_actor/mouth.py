@@ -13,7 +13,7 @@ from realtalk_core.capture import PARTS
 Array = NDArray[np.float64]
 UPPER_WIDTHS = (0.84, 0.66, 0.74, 0.68, 0.66, 0.9, 0.9)
 LOWER_WIDTHS = (0.54, 0.58, 0.66, 0.68, 0.68, 0.95, 0.95)
-UPPER_EDGE, LOWER_EDGE = -4.74, -4.60
+UPPER_EDGE, LOWER_EDGE = -4.53, -4.52
 UPPER_ARCH = (2.75, 3.55, 1.05)
 LOWER_ARCH = (2.55, 3.30, 1.00)
 """Half width, depth and z of the widest place of each row of teeth, an ellipse in the horizontal plane, cm."""
@@ -43,7 +43,7 @@ def teeth(upper: bool, shade_: float, crooked: float, rng: np.random.Generator) 
     arch, widths = (UPPER_ARCH, UPPER_WIDTHS) if upper else (LOWER_ARCH, LOWER_WIDTHS)
     edge, sign = (UPPER_EDGE, 1.0) if upper else (LOWER_EDGE, -1.0)
     heights = (1.02, 0.9, 1.0, 0.85, 0.8, 0.75, 0.7) if upper else (0.85, 0.85, 0.95, 0.85, 0.8, 0.75, 0.7)
-    lift = (0.0, 0.06, 0.0, 0.07, 0.1, 0.13, 0.16)
+    lift = (0.0, 0.04, 0.01, 0.06, 0.1, 0.13, 0.16)
     colour = np.array([0.74, 0.69, 0.60]) - shade_ * np.array([0.08, 0.11, 0.18])
     pieces = []
     v, u = np.meshgrid(np.linspace(0, 1, 8), np.linspace(-1, 1, 9), indexing="ij")
@@ -54,18 +54,18 @@ def teeth(upper: bool, shade_: float, crooked: float, rng: np.random.Generator) 
             middle = side * (start + wide / 2)
             start += wide
             half = wide / 2 * 0.985
-            taper = 0.82 + 0.18 * np.sqrt(np.clip(1 - (v * 0.95) ** 3, 0, 1))
-            tip = 0.12 if k == 2 else 0.055
+            taper = 0.90 + 0.10 * np.sqrt(np.clip(1 - (v * 0.95) ** 3, 0, 1))
+            tip = 0.06 if k == 2 else 0.025
             rounding = tip * np.abs(u) ** 2.5
             place, normal = _on_arch(arch, middle + u * half * taper)
             bulge = 0.13 * (1 - np.abs(u) ** 2.4) * (0.45 + 0.55 * np.sin(np.pi * np.clip(0.25 + v * 0.75, 0, 1)))
-            bulge -= 0.22 * np.abs(u) ** 6 + 0.10 * np.clip(0.12 - v, 0, 1) / 0.12
+            bulge -= 0.12 * np.abs(u) ** 8 + 0.10 * np.clip(0.12 - v, 0, 1) / 0.12
             turn = crooked * rng.normal() * 0.05
             out = bulge + turn * u + crooked * rng.normal() * 0.03
             y = edge + sign * (v * high + rounding * (1 - v) + lift[k]) + crooked * rng.normal() * 0.02
             points = np.stack([place[:, 0] + normal[:, 0] * out, y, place[:, 1] + normal[:, 1] * out], 1)
             tint = colour * (1 - 0.05 * (k == 2)) * np.ones((len(u), 1))
-            tint = tint * (1 - 0.12 * v[:, None] * [0.3, 0.8, 1.2]) * (1 - 0.25 * (np.abs(u) ** 8)[:, None])
+            tint = tint * (1 - 0.12 * v[:, None] * [0.3, 0.8, 1.2]) * (1 - 0.16 * (np.abs(u) ** 8)[:, None])
             tint *= 0.97 + 0.06 * rng.random()
             triangles = grid_triangles(8, 9)
             if not upper:
@@ -78,14 +78,14 @@ def teeth(upper: bool, shade_: float, crooked: float, rng: np.random.Generator) 
     place, normal = _on_arch(arch, s)
     rows, dims = [], []
     scallop = 0.08 * np.abs(np.sin(s * np.pi / 0.74))
-    for out, up in ((-0.10, 0.62), (0.04, 0.84), (0.12, 1.05), (0.06, 1.35), (-0.35, 1.7)):
+    for out, up in ((-0.06, 0.66), (0.10, 0.80), (0.15, 1.0), (0.08, 1.35), (-0.35, 1.7)):
         y = edge + sign * (
             up + (0 if up > 1 else -scallop + 0.06) + np.interp(np.abs(s), [0, 2.6, 5], [0.05, -0.02, -0.1])
         )
         rows.append(np.stack([place[:, 0] + normal[:, 0] * out, y, place[:, 1] + normal[:, 1] * out], 1))
-        dims.append(np.interp(np.abs(s), [0, 2, 4], [0.75, 0.5, 0.2]) * (0.9 if up < 1.6 else 0.5))
+        dims.append(np.interp(np.abs(s), [0, 2, 4], [0.6, 0.3, 0.06]) * (0.9 if up < 1.6 else 0.5))
     gum = part(np.concatenate(rows), grid_triangles(5, 57)[:, ::1 if upper else -1], WET, PARTS["inside_mouth"],
-               colour=(0.46, 0.16, 0.15), jaw=0.0 if upper else 1.0, ao=np.concatenate(dims), shadow=False)  # fmt: skip
+               colour=(0.50, 0.21, 0.19), jaw=0.0 if upper else 1.0, ao=np.concatenate(dims), shadow=False)  # fmt: skip
     return [joined(pieces), gum]
 
 

@@ -76,11 +76,11 @@ def _brows(who: Identity, rng: np.random.Generator) -> Map:
     for side in (-1, 1):
         arch, slant = 0.16 * n["brow_arch"], 0.10 * n["brow_slant"]
         gap = 0.12 * n["brow_gap"]
-        path = [(1.35 + gap, 4.51 - slant), (2.3, 4.85 - slant * 0.5 + arch * 0.4), (3.5, 5.13 + arch),
-                (4.5, 5.01 + slant * 0.6 + arch * 0.7), (5.55, 4.32 + slant)]  # fmt: skip
+        path = [(1.35 + gap, 4.35 - slant), (2.3, 4.69 - slant * 0.5 + arch * 0.4), (3.5, 4.97 + arch),
+                (4.5, 4.85 + slant * 0.6 + arch * 0.7), (5.55, 4.16 + slant)]  # fmt: skip
         points = np.array([_place(side * x, y) for x, y in path])
         curve = CubicSpline(np.linspace(0, 1, 5), points)
-        count = int(520 * n["brow_density"])
+        count = int(700 * n["brow_density"])
         t = np.clip(rng.random(count) ** 0.9, 0.0, 1)
         across = np.clip(rng.normal(size=count) * 0.5, -1, 1)
         half = 9.5 * n["brow_thick"] * np.interp(t, [0, 0.15, 0.5, 0.8, 1], [0.7, 1.0, 0.9, 0.55, 0.2])
@@ -99,7 +99,7 @@ def _brows(who: Identity, rng: np.random.Generator) -> Map:
             s = k / 59
             p = curve(s)
             h = 5.5 * n["brow_thick"] * np.interp(s, [0, 0.15, 0.5, 0.8, 1], [0.4, 0.9, 0.9, 0.55, 0.2])
-            cv2.circle(under, (int(p[0]), int(p[1])), max(1, int(h)), 0.42, -1, cv2.LINE_AA)
+            cv2.circle(under, (int(p[0]), int(p[1])), max(1, int(h)), 0.62, -1, cv2.LINE_AA)
         cover = np.maximum(cover, cv2.GaussianBlur(under, (0, 0), 3.0))
     return cover
 
@@ -126,21 +126,23 @@ def _beard(who: Identity, rng: np.random.Generator) -> tuple[Map, Map]:
         _blob(0, -7.6, 4.6, 2.2) + _blob(5.0, -5.6, 1.5, 2.6) + _blob(6.4, -2.8, 1.1, 2.6) + _blob(3.4, -7.4, 2.0, 2.0)
     )
     lip = _blob(1.0, -2.75, 1.35, 0.42) + _blob(2.6, -3.7, 0.5, 0.9) + _blob(0, -6.2, 0.7, 0.7)
-    bare = _blob(3.6, -1.6, 2.0, 1.9) + _blob(2.2, -5.6, 0.5, 0.4)
-    area = np.clip(np.clip(jaw, 0, 1) + np.clip(lip, 0, 1) - 1.2 * bare - 1.6 * lips_mask(3.0), 0, 1)
+    bare = _blob(3.6, -1.3, 2.0, 1.9)
+    area = np.clip(np.clip(jaw, 0, 1) + np.clip(lip, 0, 1) - 1.2 * bare - 1.9 * lips_mask(4.0), 0, 1)
     if who.numbers["beard_shape"] < 0.35:
         area = area * np.clip(1.5 - _blob(5.6, -4.4, 1.8, 2.6) * 1.7, 0, 1)
-    area = np.clip(area * 1.6 - 0.15, 0, 1)
+    area = np.clip(area * 1.6 - 0.15 + 0.10 * _noise(rng, 120), 0, 1) * (area > 0.02)
     hairs = np.zeros((SIZE, SIZE), np.float32)
-    count = int(26000 * who.numbers["beard"])
-    roots = rng.uniform(0, SIZE, (count * 4, 2))
+    full = max(0.0, who.numbers["beard"] - 0.35)
+    count = int(30000 + 24000 * full)
+    roots = rng.uniform(SIZE * 0.2, SIZE * 0.8, (count * 3, 2))
     keep = rng.random(len(roots)) < area[roots[:, 1].astype(int), roots[:, 0].astype(int)]
     roots = roots[keep][:count]
-    long = 1.2 + 9.0 * max(0.0, who.numbers["beard"] - 0.5)
-    way = np.stack([(roots[:, 0] - SIZE / 2) * 0.004 + rng.normal(size=len(roots)) * 0.4, np.ones(len(roots))], 1)
-    _strokes(hairs, roots, roots + way * long * rng.uniform(0.6, 1.2, (len(roots), 1)), np.ones(len(roots)),
-             rng.uniform(0.5, 1, len(roots)))  # fmt: skip
-    return area, hairs
+    # hairs grow down, away from the middle, and over the lip to its corners
+    aside = np.clip((roots[:, 0] - SIZE / 2) * 0.006, -0.8, 0.8)
+    way = np.stack([aside + rng.normal(size=len(roots)) * 0.28, np.ones(len(roots))], 1)
+    long = (1.0 + 13.0 * full) * rng.uniform(0.5, 1.2, (len(roots), 1))
+    _strokes(hairs, roots, roots + way * long, np.ones(len(roots)), rng.uniform(0.15, 1, len(roots)))
+    return area, cv2.GaussianBlur(hairs, (0, 0), 0.6)
 
 
 def face_texture(who: Identity, scalp: Map) -> Map:
@@ -155,7 +157,7 @@ def face_texture(who: Identity, scalp: Map) -> Map:
     colour = np.broadcast_to(who.skin.astype(np.float32), (SIZE, SIZE, 3)).copy()
     light = float(who.skin.mean())
     mottle = 0.5 * _noise(rng, 22) + 0.35 * _noise(rng, 60) + 0.3 * _noise(rng, 170)
-    colour *= 1 + 0.022 * mottle[..., None] * np.array([0.5, 1.0, 1.1], np.float32)
+    colour *= 1 + 0.032 * mottle[..., None] * np.array([0.5, 1.0, 1.1], np.float32)
     colour *= 1 + 0.02 * _noise(rng, 400)[..., None]
 
     def redden(where: Map, amount: float) -> None:
@@ -163,10 +165,18 @@ def face_texture(who: Identity, scalp: Map) -> Map:
             [-0.05, 0.19, 0.15], np.float32
         )
 
-    redden(_blob(4.0, -1.0, 1.8, 1.5), 0.22 + 0.16 * min(1.5, n["blush"]))
+    redden(_blob(4.0, -1.0, 1.8, 1.5), 0.15 + 0.14 * min(1.5, n["blush"]))
     redden(_blob(0, -0.9, 1.1, 0.9) + 0.7 * _blob(1.45, -1.3, 0.6, 0.6), 0.42)
     redden(_blob(0, -8.3, 1.6, 1.0), 0.25)
-    redden(_blob(3.1, 3.5, 1.5, 0.5), 0.22)
+    redden(_blob(3.1, 3.5, 1.5, 0.5), 0.30)
+    redden(_blob(4.3, -2.6, 1.6, 1.6), 0.14)
+    # the wings' crease, the nostrils and the mouth's corners lie deeper than the mesh can say
+    deep = (
+        0.55 * _blob(0.62, -1.86, 0.30, 0.14)
+        + 0.12 * _blob(1.86, -1.25, 0.14, 0.45)
+        + 0.45 * _blob(2.62, -4.3, 0.2, 0.14)
+    )
+    colour *= 1 - np.clip(deep, 0, 1)[..., None] * np.array([0.75, 1.0, 1.0], np.float32)
     colour *= 1 + 0.05 * _blob(0, 7, 3.5, 1.8)[..., None]
     dark = _blob(2.6, 1.65, 1.1, 0.42) + 0.5 * _blob(1.6, 2.4, 0.4, 0.7)
     colour *= 1 - (dark * (0.10 + 0.12 * n["eye_dark"]))[..., None] * np.array([0.7, 1.0, 0.8], np.float32)
@@ -232,18 +242,24 @@ def face_texture(who: Identity, scalp: Map) -> Map:
     border = 1 - 0.12 * (lips * (1 - lips) * 4)
     colour = colour * (1 - lips[..., None] * 0.92) + lip_colour.astype(np.float32) * lips[..., None] * 0.92
     colour *= border[..., None] * (1 - 0.13 * lines[..., None])
+    # where the lips meet light hardly enters: without this dark seam a closed mouth is read as an open one
+    seam = np.zeros((SIZE, SIZE), np.float32)
+    edge = np.round(_pixels(topology().chart[topology().mouth.edge]) * 16).astype(np.int32)
+    cv2.polylines(seam, [edge], True, 1.0, 5, cv2.LINE_AA, 4)
+    seam = np.minimum(1, cv2.GaussianBlur(seam, (0, 0), 1.6) * 1.15)[..., None]
+    colour *= 1 - seam * np.array([0.62, 0.72, 0.70], np.float32)
     height -= 0.012 * lines
-    gloss = gloss * (1 - lips) + lips * (0.62 + 0.22 * makeup + 0.05 * _noise(rng, 200))
+    gloss = gloss * (1 - lips) + lips * (0.50 + 0.30 * makeup + 0.05 * _noise(rng, 200))
 
     if n["beard"] > 0 or n["moustache"] > 0:
         area, hairs = _beard(who, rng)
-        shadow = area * (0.30 if n["beard"] < 0.5 else 0.5)
-        colour = (
-            colour * (1 - shadow[..., None])
-            + (who.brows * 1.2 + who.skin * 0.22).astype(np.float32) * shadow[..., None]
-        )
-        cover = np.clip(hairs * (0.35 + 0.6 * n["beard"]), 0, 1)[..., None]
-        colour = colour * (1 - cover) + who.brows.astype(np.float32) * cover
+        full = n["beard"] > 0.5 or n["beard"] == 0
+        shadow = (area * (0.78 if full else 0.34))[..., None]
+        ground = who.brows * 1.25 + who.skin * (0.10 if full else 0.25)
+        colour = colour * (1 - shadow) + ground.astype(np.float32) * shadow
+        cover = (np.clip(hairs, 0, 1) * (0.75 if full else 0.30))[..., None]
+        tint = who.brows * (0.55 if full else 0.9)
+        colour = colour * (1 - cover) + tint.astype(np.float32) * cover
         gloss = gloss * (1 - 0.6 * hairs)
         height += 0.014 * hairs
     brows = _brows(who, rng)

@@ -81,7 +81,7 @@ def controls(phonemes: Sequence[Phoneme], times: Array) -> Array:
         reach = half * 0.8 + REACH_SECONDS
         pull = strength * np.exp(-((np.abs(times - middle) / reach) ** 2))
         if sound == "":
-            pull = strength * 1.5 / (1 + np.exp((np.abs(times - middle) - half + 0.02) / 0.035))
+            pull = strength * 1.5 / (1 + np.exp(np.clip((np.abs(times - middle) - half + 0.02) / 0.035, -50, 50)))
         # sounds that round, tuck or raise the tongue insist on just that; the others follow their neighbours there
         insist = 0.35 + np.abs(np.array(target)) * 1.6
         insist[0] = 1.0
