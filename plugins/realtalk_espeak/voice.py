@@ -55,7 +55,8 @@ class EspeakVoice:
         """Every language, then every variant."""
         about = {voice.identifier: voice.name for voice in catalogue()[0]}
         voices = [VoiceName(name, about[identifier]) for name, (identifier, _) in _names().items()]
-        return [*sorted(voices, key=lambda v: v.name), *(VoiceName(f"+{v}", "variant") for v in _variants())]
+        variants = [VoiceName(f"+{variant.replace(' ', '-')}", "variant") for variant in _variants()]
+        return [*sorted(voices, key=lambda v: v.name), *variants]
 
     def speak(self, text: str) -> Speech:
         """Speaks a text.

@@ -34,7 +34,8 @@ def register(app: typer.Typer) -> None:
             say_json({"valid": False, "problems": [{f: getattr(p, f) for f in fields} for p in error.problems]})
             raise typer.Exit(2) from None
         if as_json:
-            say_json({"valid": True, "source": resolved.source, "preset": preset, "configuration": resolved.to_dict()})
+            filled = resolved.to_dict(voice=True)
+            say_json({"valid": True, "source": resolved.source, "preset": preset, "configuration": filled})
             return
         say(f"{resolved.source}{f' with preset {preset}' if preset else ''}: valid")
         table(

@@ -32,6 +32,8 @@ _PACKAGES = (
 )
 _OPTIONAL = {
     "face-alignment": 'FAN tracker: pip install "realtalk[face-alignment]"',
+    "espeakng-loader": 'voice espeak: pip install "realtalk[espeak]" (GPL-3.0)',
+    "transformers": 'voice vits: pip install "realtalk[vits]"',
     "gsplat": "CUDA rasteriser of Gaussian splatting, for machines with a GPU",
     "tinycudann": "CUDA hash encoding, for machines with a GPU; built from its own repository",
 }

@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
 def registry_schema(plugins: Plugins) -> dict[str, Any]:
     """The schema as data."""
     from realtalk_core.config import MotionConfig
+    from realtalk_core.config.layers import BESIDE
 
     definitions: dict[str, Any] = {}
 
@@ -53,14 +54,14 @@ def registry_schema(plugins: Plugins) -> dict[str, Any]:
             "then": {"anyOf": choices} if choices else {},
         }
 
-    layer = {
+    layer: dict[str, Any] = {
         "fps": {"type": "number", "minimum": 1, "maximum": 240},
         "pipeline": {
             "type": "object",
             "properties": {s: stage(s) for s in PIPELINE_STAGES},
             "additionalProperties": False,
         },
-        "tracker": stage("tracker"),
+        **{s: stage(s) for s in BESIDE},
         "motion": take(MotionConfig, "motion"),
     }
     names = {"type": "array", "items": {"type": "string"}}

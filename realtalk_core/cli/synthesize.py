@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from realtalk_core.cli.common import SetOption, installed, note, say
+from realtalk_core.cli.speech import VoiceOption, check_speech, listen, speech_file
 from realtalk_core.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,8 +24,14 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def synthesize(
         avatar: Annotated[Path, typer.Argument(help="An avatar folder (realtalk train).", metavar="AVATAR")],
-        audio: Annotated[Path, typer.Option(help="Speech, in any format and of any length.", metavar="FILE")],
         output: Annotated[Path, typer.Option("-o", "--output", help="The video.", metavar="OUT.mp4")],
+        audio: Annotated[
+            Path | None, typer.Option(help="Speech, in any format and of any length.", metavar="FILE")
+        ] = None,
+        text: Annotated[
+            str | None, typer.Option(help="What a voice shall say, in place of --audio.", metavar="TEXT")
+        ] = None,
+        voice: VoiceOption = None,
         emotion: Annotated[
             str | None,
             typer.Option(
@@ -47,14 +54,15 @@ def register(app: typer.Typer) -> None:
     ) -> None:
         """Makes a person speak: avatar + speech -> mp4 (H.264 and AAC, marked as synthetic in its metadata)."""
         plan = emotion_plan(emotion, valence, arousal)
-        changes = list(sets or [])
+        spoken = [each for each in sets or () if each.partition("=")[0].partition(".")[0].strip() == "voice"]
+        changes = [each for each in sets or () if each not in spoken]
+        check_speech(audio, text, voice, spoken)
         if size is not None and not 32 <= size <= 2160:
             raise UserError(
                 f"--size {size} is outside 32 to 2160", "Write the side of the video in pixels, such as 512."
             )
 
         from realtalk_core.avatar import Avatar
-        from realtalk_core.cli.speech import listen
 
         plugins = installed()
         opened = Avatar.open(avatar, plugins, changes)
@@ -68,8 +76,9 @@ def register(app: typer.Typer) -> None:
 
         target = check_output(output)
         behind = read_background(background)
-        frames = listen(audio, opened.fps)
-        done = _write(opened, audio, target, plan, behind, size, read_pose(pose, opened), frames)
+        with speech_file(audio, text, voice, spoken) as sound:
+            frames = listen(sound, opened.fps)
+            done = _write(opened, sound, target, plan, behind, size, read_pose(pose, opened), frames)
         say(f"{target}: {done} frames, {done / opened.fps:.1f} s")
 
 

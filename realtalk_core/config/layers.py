@@ -12,9 +12,11 @@ from realtalk_core.errors import Problem, did_you_mean
 from realtalk_core.spec import PIPELINE_STAGES, Stage
 
 VERSION = 1
-SELECTED_STAGES: tuple[Stage, ...] = (*PIPELINE_STAGES, "tracker")
-_TOP = ("version", "plugins", "fps", "pipeline", "tracker", "motion", "presets")
-_LAYER = ("fps", "pipeline", "tracker", "motion")
+BESIDE: tuple[Stage, ...] = ("tracker", "voice")
+"""Stages beside the pipeline: a registry's own keys."""
+SELECTED_STAGES: tuple[Stage, ...] = (*PIPELINE_STAGES, *BESIDE)
+_TOP = ("version", "plugins", "fps", "pipeline", *BESIDE, "motion", "presets")
+_LAYER = ("fps", "pipeline", *BESIDE, "motion")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +147,9 @@ class _Reader:
         for stage in PIPELINE_STAGES:
             if stage in stages:
                 layer.stages[stage] = self.stage(stages[stage], (*path, "pipeline", stage))
-        if "tracker" in data:
-            layer.stages["tracker"] = self.stage(data["tracker"], (*path, "tracker"))
+        for stage in BESIDE:
+            if stage in data:
+                layer.stages[stage] = self.stage(data[stage], (*path, stage))
         for key, value in self.mapping(data, path, "motion", None).items():
             layer.motion[key] = self.value(value, (*path, "motion", key))
         return layer

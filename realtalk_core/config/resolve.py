@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from realtalk_core.config.layers import (
+    BESIDE,
     SELECTED_STAGES,
     VERSION,
     Layer,
@@ -25,7 +26,7 @@ from realtalk_core.config.reader import MAX_BYTES, Document, read_yaml
 from realtalk_core.config.validate import validate
 from realtalk_core.errors import ConfigError, Problem, UserError, did_you_mean
 from realtalk_core.plugins import Plugins, discover
-from realtalk_core.spec import ComponentSpec, Stage
+from realtalk_core.spec import PIPELINE_STAGES, ComponentSpec, Stage
 
 DEFAULT_FPS = 25.0
 ENV_CONFIG = "REALTALK_CONFIG"
@@ -37,7 +38,7 @@ class Config:
 
     Attributes:
         fps: Video frames per second.
-        stages: What fills audio, landmarks, emotion, renderer and tracker.
+        stages: What fills audio, landmarks, emotion, renderer and tracker; and voice, where one is named.
         motion: What happens between emotion and renderer.
         plugins: The plugins it was resolved against.
         source: The registry file it came from.
@@ -51,8 +52,12 @@ class Config:
     source: str = ""
     preset: str | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """The filled configuration as plain data, in the shape of a registry."""
+    def to_dict(self, *, voice: bool = False) -> dict[str, Any]:
+        """The filled configuration as plain data, in the shape of a registry.
+
+        Args:
+            voice: Whether to say who speaks texts, too: no part of an avatar, which any voice drives.
+        """
 
         def part(stage: Stage) -> dict[str, Any]:
             chosen = self.stages[stage]
@@ -63,8 +68,8 @@ class Config:
         return {
             "version": VERSION,
             "fps": self.fps,
-            "pipeline": {stage: part(stage) for stage in SELECTED_STAGES if stage != "tracker"},
-            "tracker": part("tracker"),
+            "pipeline": {stage: part(stage) for stage in PIPELINE_STAGES},
+            **{stage: part(stage) for stage in BESIDE if stage in self.stages and (voice or stage != "voice")},
             "motion": self.motion.model_dump(mode="json"),
         }
 
@@ -258,7 +263,7 @@ def _choose(stage: Stage, layers: Sequence[Layer], plugins: Plugins, problems: l
         applies = part.when is None or (choice.spec and part.when.value in (choice.spec.name, choice.spec.qualified))
         if applies:
             choice.params |= part.params
-    if choice.place is None:
+    if choice.place is None and (stage != "voice" or any(stage in layer.stages for layer in layers)):
         names = ", ".join(s.name for s in plugins.of(stage)) or "none is installed"
         problems.append(Problem(f"nothing fills the stage {stage}; choose one: {names}", stage))
     return choice

@@ -98,7 +98,7 @@ def test_one_mistake_one_line(complain, text, said):
     ("sets", "said"),
     [
         (["renderer"], "--set: 'renderer' is not of the form KEY=VALUE"),
-        (["rendrer=brush"], "--set: rendrer: unknown key - did you mean 'renderer'? (known: audio, emotion, fps, landmarks, motion, renderer, tracker)"),
+        (["rendrer=brush"], "--set: rendrer: unknown key - did you mean 'renderer'? (known: audio, emotion, fps, landmarks, motion, renderer, tracker, voice)"),
         (["renderer=brusch"], "--set: renderer: unknown renderer 'brusch' - did you mean 'brush'? (known: brush, pencil, rival_a:double, rival_b:double)"),
         (["renderer=3"], "--set: renderer: must be the name of a component, got a number"),
         (["renderer.steps=0"], "--set: renderer.steps: must be at least 1, got 0"),

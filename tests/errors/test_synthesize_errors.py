@@ -76,6 +76,57 @@ def test_a_background_that_is_no_picture(refuse, avatar, speech, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("options", "message", "cure"),
+    [
+        ([], "give the speech as a sound file or as a text", "--text"),
+        (["--text", "Hello", "--audio", "x.wav"], "not both", "--audio FILE, or --text"),
+        (["--audio", "x.wav", "--voice", "de"], "spoken already", "give --text"),
+        (["--audio", "x.wav", "--set", "voice=espeak"], "spoken already", "give --text"),
+        (["--text", "Hello", "--set", "voice=espek"], "unknown voice 'espek'", "did you mean 'espeak'?"),
+        (["--text", "Hello", "--set", "voice.vioce=de"], "no such parameter", "did you mean 'voice'?"),
+        (["--text", "Hello", "--voice", "recorded"], "that is a kind of voice", "--set voice=recorded"),
+        (["--text", "Hello", "--voice", "de", "--set", "voice=recorded"], "has one voice only", "espeak"),
+    ],
+)
+def test_speech_that_is_none_two_or_nobodys(refuse, avatar, options, message, cure):
+    said = refuse(avatar, *options)
+    assert message in said
+    assert cure in said
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the text to speak is empty"),
+        (" \n\t", "the text to speak is empty"),
+        ("one\x07two", "character 4 of the text is the control character U+0007"),
+        ("word " * 5000, "has 25000 characters; at most 20000"),
+    ],
+)
+def test_text_that_nobody_can_speak(refuse, avatar, text, message):
+    assert message in refuse(avatar, "--text", text, "--set", "voice=recorded")
+
+
+def test_a_voice_whose_extra_is_missing_names_the_install_line(refuse, avatar, monkeypatch):
+    from realtalk_core import build
+
+    real = build._importable
+    monkeypatch.setattr(build, "_importable", lambda module: module != "espeakng_loader" and real(module))
+    said = refuse(avatar, "--text", "Hello")
+    assert "voice 'espeak' needs espeakng_loader, which is not installed" in said
+    assert 'pip install "realtalk[espeak]"' in said
+
+
+def test_a_spoken_text_becomes_a_video(avatar, tmp_path, capsys):
+    pytest.importorskip("espeakng_loader", reason="needs the extra realtalk[espeak]")
+    words = ["--text", "Good day.", "--voice", "en-gb+f3", "-o", str(tmp_path / "x.mp4")]
+    assert run(["synthesize", str(avatar), *words, "--set", "voice.words_per_minute=300"]) == 0
+    frames = int(capsys.readouterr().out.split(": ")[1].split()[0])
+    assert 5 < frames < 40
+    assert [file.name for file in tmp_path.iterdir()] == ["x.mp4"]
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
         (None, "does not exist"),

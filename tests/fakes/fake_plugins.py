@@ -49,6 +49,13 @@ class BrushConfig(ComponentConfig):
         return self
 
 
+class LarynxConfig(ComponentConfig):
+    voice: str = "tenor"
+    """Whose voice."""
+    pitch: int = Field(0, ge=-12, le=12)
+    """Half tones up."""
+
+
 def _no_load() -> type:
     raise AssertionError("a check of the configuration loads nothing")
 
@@ -66,6 +73,7 @@ SPECS = {
         _declared("audio", "ear", EarConfig),
         _declared("tracker", "eye", gives=frozenset({"landmarks:68", "landmarks:478", "blendshapes:52"})),
         _declared("tracker", "squint", gives=frozenset({"landmarks:68"})),
+        _declared("voice", "larynx", LarynxConfig),
     ],
     "face": [
         _declared("landmarks", "mouth", MouthConfig, gives=_mouth_gives, needs=frozenset({"landmarks:68"})),

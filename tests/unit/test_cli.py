@@ -133,7 +133,7 @@ def test_check_says_what_fills_each_stage(realtalk):
     assert code == 0
     filled = dict(line.split()[:2] for line in out.splitlines()[1:])
     assert filled["audio"] == "mel"
-    assert list(filled) == ["audio", "landmarks", "emotion", "renderer", "tracker"]
+    assert list(filled) == ["audio", "landmarks", "emotion", "renderer", "tracker", "voice"]
 
 
 def test_check_as_json(realtalk):

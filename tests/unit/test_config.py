@@ -9,6 +9,7 @@ import pytest
 from realtalk_core import config as configuration
 from realtalk_core.config import Config, disabled_plugins, load_config
 from realtalk_core.config.reader import read_yaml
+from realtalk_core.errors import ConfigError
 from realtalk_core.plugins import discover
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fakes"))
@@ -152,6 +153,20 @@ def test_set_goes_on_top_of_a_filled_configuration(load):
     assert again.motion.start == 3
 
 
+def test_a_voice_is_optional_and_no_part_of_what_an_avatar_keeps(load):
+    assert "voice" not in load().stages
+    config = load("voice: {use: larynx, params: {pitch: 3}}", sets=["voice.voice=alto"])
+    assert config.stages["voice"].config.model_dump() == {"voice": "alto", "pitch": 3}
+    assert config.to_dict(voice=True)["voice"] == {"use": "larynx", "params": {"voice": "alto", "pitch": 3}}
+    assert "voice" not in config.to_dict()
+    assert "voice" not in Config.from_dict(config.to_dict(), PLUGINS).stages
+
+
+def test_parameters_of_a_voice_that_nobody_named_are_refused(load):
+    with pytest.raises(ConfigError, match="nothing fills the stage voice; choose one: larynx"):
+        load(sets=["voice.pitch=3"])
+
+
 def test_the_chain_of_the_shipped_registry(monkeypatch):
     monkeypatch.undo()
     config = load_config(every_preset=True)
@@ -162,6 +177,7 @@ def test_the_chain_of_the_shipped_registry(monkeypatch):
         "emotion": "ldm",
         "renderer": "triplane_nerf",
         "tracker": "mediapipe",
+        "voice": "espeak",
     }
     for preset in ("quick", "standard"):
         load_config(preset=preset)
