@@ -116,6 +116,9 @@ def resting_landmarks() -> Array:
     fore = np.clip((table[:, 2] + 3.0) / 2.0, 0, 1)
     cheek = np.exp(-(((table[:, 1] - 0.2) / 3.5) ** 2)) * np.clip((across - 4.6) / 2, 0, 1) * fore
     face[:, 0] -= np.sign(face[:, 0]) * 0.34 * cheek
+    # the table's nose shows its underside to the camera
+    under = np.exp(-((across / 0.9) ** 2) - ((table[:, 1] + 1.35) / 0.35) ** 2 - ((table[:, 2] - 6.9) / 0.8) ** 2)
+    face[:, 1] -= 0.20 * under
     lens = np.exp(-((((across - 3.1) / 1.75) ** 2 + ((table[:, 1] - 2.68) / 1.0) ** 2) ** 2))
     face[:, 0] += np.sign(face[:, 0]) * 0.07 * (across - 3.1) * lens
     face[:, 1] += 0.09 * (table[:, 1] - 2.6) * lens

@@ -132,9 +132,9 @@ def _sculpt(p: Array) -> Array:
     wing = bump(p, (1.45, -1.25), (0.6, 0.7)) * np.clip((p[:, 2] - 3.5) / 1.0, 0, 1)
     moved = p + n * (out * np.exp(-np.maximum(0, x - 6.0)))[:, None]
     for side in (-1, 1):
-        d = (p - np.array([side * 0.66, -1.78, 6.1])) / np.array([0.36, 0.3, 0.42])
+        d = (p - np.array([side * 0.64, -1.80, 6.1])) / np.array([0.30, 0.3, 0.40])
         pit = np.exp(-((d * d).sum(1) ** 1.5))
-        moved += pit[:, None] * np.array([side * 0.02, 0.5, -0.22])
+        moved += pit[:, None] * np.array([side * 0.02, 0.24, -0.16])
     chin = bump(p, (0, -8.0), (1.6, 1.0))
     moved[:, 0] += np.sign(p[:, 0]) * 0.17 * wing
     moved[:, 2] += 0.1 * chin + 0 * y

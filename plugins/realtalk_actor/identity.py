@@ -55,9 +55,9 @@ MODES: dict[str, tuple[Mode, ...]] = {
     "eye_bags": (((3.2, 1.55), (1.1, 0.45), (0, -0.02, 0.10)),),
     "lid_fold": (((3.2, 3.5), (1.3, 0.3), (0, -0.07, 0.08)),),
     "nose_long": (((0, -1.5), (1.9, 1.5), (0, -0.34, 0)),),
-    "nose_wide": (((1.5, -1.3), (0.8, 0.9), (0.26, 0, 0)),),
+    "nose_wide": (((1.3, -1.3), (1.0, 0.9), (0.21, 0, 0)),),
     "nose_forward": (((0, -0.8), (1.5, 1.5), (0, 0, 0.40)),),
-    "nose_tip_up": (((0, -0.7), (0.9, 0.8), (0, 0.16, 0.03)),),
+    "nose_tip_up": (((0, -0.7), (0.9, 0.8), (0, 0.11, 0.03)),),
     "nose_bulb": (((0.55, -0.7), (0.55, 0.6), (0.13, 0, 0.08)),),
     "nose_hump": (((0, 1.7), (0.8, 0.8), (0, 0, 0.20)),),
     "nose_bridge": (((0, 3.0), (1.0, 1.1), (0, 0, 0.30)),),
@@ -182,7 +182,7 @@ def identity(seed: int) -> Identity:
         1]) * rng.uniform(1.2, 3.2)),
         "wave": float(abs(rng.normal()) * 0.5), "length": float(rng.uniform(0.6, 1.3)),
     }  # fmt: skip
-    natural = np.array([0.86, 0.55, 0.58]) if not dark else np.array([0.80, 0.60, 0.66])
+    natural = np.array([0.80, 0.48, 0.51]) if not dark else np.array([0.76, 0.55, 0.62])
     painted = np.array([[0.9, 0.28, 0.32], [0.75, 0.2, 0.25], [0.95, 0.5, 0.5]])[rng.integers(3)]
     makeup = float(female > 0.5 and rng.random() < 0.55) * float(rng.uniform(0.3, 1))
     lips = (natural * (1 - makeup) + painted * makeup, makeup)

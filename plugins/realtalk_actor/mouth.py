@@ -126,4 +126,4 @@ def eyeball() -> Part:
     a, b = a.ravel(), b.ravel()
     unit = np.stack([np.sin(a) * np.cos(b), np.sin(a) * np.sin(b), np.cos(a)], 1)
     return part(unit * EYE_RADIUS, grid_triangles(22, 36, closed=True), EYE, PARTS["eyes"], uv=unit[:, :2],
-                colour=(0.60, 0.56, 0.53), shadow=False)  # fmt: skip
+                colour=(0.54, 0.50, 0.475), shadow=False)  # fmt: skip

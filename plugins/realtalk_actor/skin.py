@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-from realtalk_actor.chart import landmark_chart, to_chart
+from realtalk_actor.chart import INNER_UPPER, landmark_chart, to_chart
 from realtalk_actor.head import average_head
 from realtalk_actor.identity import Identity
 from realtalk_actor.shade import CHART_REACH
@@ -127,7 +127,7 @@ def _beard(who: Identity, rng: np.random.Generator) -> tuple[Map, Map]:
     )
     lip = _blob(1.0, -2.75, 1.35, 0.42) + _blob(2.6, -3.7, 0.5, 0.9) + _blob(0, -6.2, 0.7, 0.7)
     bare = _blob(3.6, -1.3, 2.0, 1.9)
-    area = np.clip(np.clip(jaw, 0, 1) + np.clip(lip, 0, 1) - 1.2 * bare - 1.9 * lips_mask(4.0), 0, 1)
+    area = np.clip(np.clip(jaw, 0, 1) + np.clip(lip, 0, 1) - 1.2 * bare - 2.6 * lips_mask(6.0), 0, 1)
     if who.numbers["beard_shape"] < 0.35:
         area = area * np.clip(1.5 - _blob(5.6, -4.4, 1.8, 2.6) * 1.7, 0, 1)
     area = np.clip(area * 1.6 - 0.15 + 0.10 * _noise(rng, 120), 0, 1) * (area > 0.02)
@@ -172,7 +172,7 @@ def face_texture(who: Identity, scalp: Map) -> Map:
     redden(_blob(4.3, -2.6, 1.6, 1.6), 0.14)
     # the wings' crease, the nostrils and the mouth's corners lie deeper than the mesh can say
     deep = (
-        0.55 * _blob(0.62, -1.86, 0.30, 0.14)
+        0.75 * _blob(0.60, -1.66, 0.24, 0.17)
         + 0.12 * _blob(1.86, -1.25, 0.14, 0.45)
         + 0.45 * _blob(2.62, -4.3, 0.2, 0.14)
     )
@@ -245,9 +245,13 @@ def face_texture(who: Identity, scalp: Map) -> Map:
     # where the lips meet light hardly enters: without this dark seam a closed mouth is read as an open one
     seam = np.zeros((SIZE, SIZE), np.float32)
     edge = np.round(_pixels(topology().chart[topology().mouth.edge]) * 16).astype(np.int32)
-    cv2.polylines(seam, [edge], True, 1.0, 5, cv2.LINE_AA, 4)
-    seam = np.minimum(1, cv2.GaussianBlur(seam, (0, 0), 1.6) * 1.15)[..., None]
-    colour *= 1 - seam * np.array([0.62, 0.72, 0.70], np.float32)
+    cv2.polylines(seam, [edge], True, 1.0, 7, cv2.LINE_AA, 4)
+    seam = np.minimum(1, cv2.GaussianBlur(seam, (0, 0), 2.0) * 1.15)[..., None]
+    colour *= 1 - seam * np.array([0.68, 0.78, 0.76], np.float32)
+    upper = np.zeros((SIZE, SIZE), np.float32)
+    outline = _pixels(landmark_chart()[[*LIPS_OUTER[:11], *INNER_UPPER[::-1]]])
+    cv2.fillPoly(upper, [np.round(outline).astype(np.int32)], 1.0)
+    colour *= 1 - 0.16 * (cv2.GaussianBlur(upper, (0, 0), 3.0) * lips)[..., None]  # it turns from the light
     height -= 0.012 * lines
     gloss = gloss * (1 - lips) + lips * (0.50 + 0.30 * makeup + 0.05 * _noise(rng, 200))
 
