@@ -48,6 +48,22 @@ def _surface(angle: Array, y: Array, neck: float, shoulders: float, female: floa
     return np.stack([x, y, z + chest * (0.8 + 2.2 * female)], -1)
 
 
+def outside_torso(points: Array, neck: float, shoulders: float, gap: float | Array) -> Array:
+    """Places `N 3` moved forward or backward until they lie `gap` cm outside neck and torso."""
+    y = np.clip(points[:, 1], -42, -3)
+    side, front, back = (_surface(np.full(len(y), a), y, neck, shoulders, 0.0) for a in (0.0, np.pi / 2, -np.pi / 2))
+    wide, middle, deep = side[:, 0], side[:, 2], (front[:, 2] - back[:, 2]) / 2
+    room = np.sqrt(np.clip(1 - (points[:, 0] / (wide + gap)) ** 2, 0, 1))
+    low = np.clip((-5 - points[:, 1]) / 4, 0, 1)
+    reach = (deep + gap) * room
+    offset = points[:, 2] - (middle + 0.5)
+    forward = offset > -2.0
+    need = np.where(forward, np.maximum(offset, reach), np.minimum(offset, -reach)) - offset
+    out = points.copy()
+    out[:, 2] += need * low * (room > 0)
+    return out
+
+
 def neck(colour: Array, thickness: float, shoulders: float, female: float) -> Part:
     """Neck and the skin down to where any collar covers it; it goes with the head above and the torso below."""
     y = np.linspace(-3.5, -24, 58)

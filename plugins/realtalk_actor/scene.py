@@ -80,6 +80,10 @@ def _head_part(who: Identity, points: Array) -> tuple[Part, NDArray[np.int32], N
     label[deep] = PARTS["inside_mouth"]
     material = np.full(len(shape.triangles), SKIN, np.int32)
     material[rim] = WET
+    first = np.isin(shape.triangles, shape.mouth.rims[0]).any(1) & ~np.isin(shape.triangles, shape.mouth.rims[1:]).any(
+        1
+    )
+    material[first] = SKIN  # a wet gleam on the lips' own edge reads as teeth between closed lips
     colour = np.ones((len(points), 3))
     wet = np.clip(who.skin * np.array([1.02, 0.62, 0.58]), 0, 1)
     for hole in (shape.right_eye, shape.left_eye):
@@ -118,7 +122,6 @@ def build_scene(who: Identity) -> Scene:
     ear = body.ear(who.skin, n["ear"], n["ear_out"], n["lobe"])
     side_shift = shape_displacement(who, np.array([[7.4, 0.5, -3.0]]))[0]
     ear = placed(ear, side_shift)
-    around = np.concatenate([neck.points[neck.points[:, 1] < -9][::3], *(g.points[::2] for g in garments)])
     named: list[tuple[str, Part]] = []
     named.append(("neck", neck))
     named += [(f"cloth{k}", g) for k, g in enumerate(garments)]
@@ -132,7 +135,7 @@ def build_scene(who: Identity) -> Scene:
         ("tongue", placed(mouth.tongue(), mouth_shift, wide)),
         ("throat", placed(mouth.throat(), mouth_shift, wide)),
     ]
-    named += [(f"hair{k}", h) for k, h in enumerate(hair(who, head, around))]
+    named += [(f"hair{k}", h) for k, h in enumerate(hair(who, n["neck"], n["shoulders"]))]
     named.append(("lashes", lashes(who).mesh(head, eyes)))
 
     piece, material, label = _head_part(who, head)

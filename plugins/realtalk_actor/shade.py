@@ -375,13 +375,13 @@ def _hair(
     tx = turn[0, 0] * rx + turn[0, 1] * ry + turn[0, 2] * rz
     ty = turn[1, 0] * rx + turn[1, 1] * ry + turn[1, 2] * rz
     tz = turn[2, 0] * rx + turn[2, 1] * ry + turn[2, 2] * rz
-    strand = np.floor((u * 0.5 + 0.5) * 9.0)
-    jitter = hash01(strand, card + 17.0)
-    shift = (jitter - 0.5) * 0.35
+    # strands as smooth noise across the lock that hardly changes along it: nothing to flicker
+    jitter = 0.6 * _noise(u * 5.0 + 900.0, v * 2.0) + 0.4 * _noise(u * 1.7 + 300.0, v * 3.0 + 70.0)
+    shift = (jitter - 0.5) * 0.45
     tx, ty, tz = tx + n[0] * shift, ty + n[1] * shift, tz + n[2] * shift
     length = 1.0 / (np.sqrt(tx * tx + ty * ty + tz * tz) + 1e-6)
     tx, ty, tz = tx * length, ty * length, tz * length
-    tone = 0.7 + 0.6 * jitter
+    tone = 0.62 + 0.76 * jitter
     root = 0.55 + 0.45 * min(1.0, max(0.0, v) * 3.0)
     for k in range(3):
         rgb[k] = 0.0
