@@ -12,7 +12,7 @@ ifneq ($(wildcard ../shared/data),)
 export REALTALK_DATA ?= $(realpath ../shared/data)
 endif
 
-.PHONY: install test test-fast lint bench docs clean
+.PHONY: install demo demo-train test test-fast lint bench docs clean
 
 install: $(STAMP)
 
@@ -23,6 +23,15 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --group dev
 	@touch $@
 	@echo "Installed. Try: $(BIN)/realtalk doctor"
+
+# The shipped avatar speaks: out/demo.mp4 and out/demo.png within a minute.
+demo: install
+	@$(BIN)/realtalk demo -o out
+
+# A new person, from nothing to a talking avatar, in a quarter of an hour: make demo-train SEED=3
+SEED ?= 7
+demo-train: install
+	@$(BIN)/python recipes/demo_avatar.py train --seed $(SEED) --work out/actor-$(SEED)
 
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile

@@ -83,7 +83,8 @@ class Pipeline:
 
     Any object with the stage's method will do. A component may state how far to each side a frame of it looks
     (`context_frames` or `context_seconds`) and that its windows must start at multiples of `stride`; `generate` and
-    `deform` are given the window's first frame number if they take `start`.
+    `deform` are given the window's first frame number if they take `start`, `render` where the head will be seen if it
+    takes `region` (bool `T H W`, or None for everywhere; what it gives elsewhere is not looked at).
 
     Attributes:
         audio: Sound to features.
@@ -200,7 +201,10 @@ class Pipeline:
             side = min(side, self.scene.size)
         cameras = cut.cameras.resized(side, side) if side else cut.cameras
         expected = 0
-        for batch in self.renderer.render(cut.drive, cameras):
+        options = {}
+        if self.scene is not None and "region" in inspect.signature(self.renderer.render).parameters:
+            options["region"] = self.scene.region(cut.start, cut.drive.landmarks, cameras)
+        for batch in self.renderer.render(cut.drive, cameras, **options):
             if batch.start != expected:
                 raise ShapeError(f"{type(self.renderer).__name__}.render: expected frame {expected}, got {batch.start}")
             expected += len(batch)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -18,6 +18,8 @@ from realtalk_core.footage import Footage, Picture
 from realtalk_core.person import Person
 from realtalk_core.types import CameraTrack, FrameBatch, LandmarkTrack
 
+SPARE = 7
+"""Side in pixels of the square that widens a region: outlines are rounded, and enlarging reads two pixels to a side."""
 Background = str | Picture
 """`original` (as filmed), `plate` (the background without anything moving), or a picture `H W 3`."""
 
@@ -99,6 +101,25 @@ class Scene:
             picture = composite(rgb[k], alpha[k], frame, person_matte, head, face, skin, self._backdrop)
             done.append(torch.from_numpy(picture))
         return _bytes(torch.stack(done))
+
+    def region(self, number: int, landmarks: LandmarkTrack, cameras: CameraTrack) -> Bool[Tensor, "T H W"] | None:
+        """Where rendered heads will be seen, so that a renderer may leave out the rest; None for everywhere.
+
+        Args:
+            number: Number of the first frame within the clip.
+            landmarks: What will be rendered.
+            cameras: Of which poses, at the size of rendering.
+        """
+        if self.moved or cameras.height != cameras.width:
+            return None
+        side, count = cameras.height, len(cameras)
+        person, replayed = self.motion.person, self.motion.frames(number, count)
+        filmed = LandmarkTrack(person.landmarks[replayed], person.scheme, landmarks.fps)
+        drawn_at = project(landmarks, cameras).numpy()
+        filmed_at = project(filmed, self.motion.cameras(number, count).resized(side, side)).numpy()
+        reach = cv2.getStructuringElement(cv2.MORPH_RECT, (SPARE, SPARE))
+        seen = [face_region(drawn, old, side)[..., 0] > 0 for drawn, old in zip(drawn_at, filmed_at, strict=True)]
+        return torch.from_numpy(np.stack([cv2.dilate(x.astype(np.uint8), reach) > 0 for x in seen]))
 
     def _read(self, index: int) -> tuple[Array, Array, Array]:
         matte = _unit(_fit(self.footage.matte(index), self.size))

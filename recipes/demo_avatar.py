@@ -1,23 +1,27 @@
-"""How the demo's avatar and its recorded speech were made; `make demo-train` goes the same way for another actor.
+"""How the demo's avatar and its recorded speech were made; `make demo-train` goes the same way with another actor.
 
-    python recipes/demo_avatar.py speech                      # the recorded speech; needs realtalk[espeak]
-    python recipes/demo_avatar.py avatar --work out/shipped   # the shipped avatar; --ship puts it into the plugin
-    python recipes/demo_avatar.py avatar --quick --seed 7 --work out/actor
+    python recipes/demo_avatar.py speech    # the recorded speech: plugins/realtalk_demo/data/speech.*; needs realtalk[espeak]
+    python recipes/demo_avatar.py ship      # the shipped avatar: plugins/realtalk_demo/data/avatar
+    python recipes/demo_avatar.py train --seed 7 --work out/actor-7    # another one, in a quarter of an hour
 
-Everything is a function of the seed and the options. Landmark generator and emotion deformer learn from the part in
-which the actor speaks neutrally, beginning with the shipped priors; the renderer learns from everything, so that it has
-seen smiles, teeth and shut lids.
-"""
+Everything is a function of the options. The actor is silent first, then speaks neutrally, then in every emotion. The
+sound-driven stages learn from the neutral part, beginning with the shipped priors; the renderer learns from all of it,
+so that it has seen smiles, teeth and shut lids. The silent part is the film that the avatar keeps.
+"""  # noqa: E501
 
 from __future__ import annotations
 
 import argparse
 import json
 import shutil
+import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -29,35 +33,61 @@ from realtalk_actor.performance import perform
 from realtalk_actor.picture import Camera
 from realtalk_actor.record import write_capture
 from realtalk_core.atomic import atomic_file, write_text
-from realtalk_core.audio import resample
+from realtalk_core.avatar import Avatar
 from realtalk_core.capture import Capture
-from realtalk_core.cli.progress import Bars
+from realtalk_core.capturing.workplace import finished, workplace
+from realtalk_core.cli.progress import Bars, spoken
+from realtalk_core.compact import compact
 from realtalk_core.config import load_config
 from realtalk_core.emotion import parse_emotion
+from realtalk_core.errors import UserError
+from realtalk_core.plugins import discover
+from realtalk_core.training.loop import TrainingStopped
 from realtalk_core.training.session import Session
 from realtalk_core.types import AudioClip
-from realtalk_core.voice import Phoneme, Speech
-from realtalk_demo import DATA
+from realtalk_core.voice import Phoneme, Speech, join, speak
+from realtalk_demo import AVATAR, DATA
 from realtalk_demo.recorded import RecordedVoice
 
-SEED = 9
+CONSENT = "a synthetic person, computed by `realtalk actor`: nobody's likeness"
+
+# ---- what is recorded ------------------------------------------------------------------------------------------------
 VOICE, WORDS_PER_MINUTE = "en-us+f3", 150
 DEMO_LINES = (
     ("Hello!", "neutral"), ("I am so happy to see you.", "happy"), ("Oh! You can hear me?", "surprise"),
     ("I am sad when you go.", "sad"), ("Do not close this window!", "angry"),
 )  # fmt: skip
+OPUS_RATE, OPUS_BITS, OPUS_FRAME = 24_000, 32_000, 480
+GAP_SECONDS = 0.1
+
+# ---- what the actor does ---------------------------------------------------------------------------------------------
 IDLE_SECONDS = 8.0
-"""Silent beginning: the film that the avatar keeps, and what stillness looks like."""
 NEUTRAL = (0, 2, 4, 6)
-"""Sentences spoken neutrally."""
 EMOTIONAL = (
     (1, "happy"), (3, "surprise"), (5, "sad"), (7, "angry"), (2, "disgust"), (4, "fear"), (6, "contempt"),
-    (3, "happy"), (0, "angry"), (7, "sad"),
 )  # fmt: skip
-QUICK_EMOTIONAL = EMOTIONAL[:7]
-LEAST_PER_EMOTION = 2.0
-OPUS_RATE, OPUS_BITS = 24_000, 32_000
-GAP = 0.1
+HALF = 0.5
+"""Intensity in the first part of each emotional sentence; the rest is acted in full."""
+HALF_SECONDS = 1.2
+MOTION = 0.6
+VIEW_CM, CAMERA_HEIGHT_CM = 29.0, -0.7
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run makes.
+
+    Attributes:
+        seed: Which actor.
+        size: Side of the pictures in pixels.
+        steps: Training steps of the renderer.
+        work: Where everything goes.
+    """
+
+    seed: int
+    size: int
+    steps: int
+    work: Path
 
 
 def record_speech() -> None:
@@ -68,13 +98,12 @@ def record_speech() -> None:
     voice = EspeakVoice(EspeakConfig(voice=VOICE, words_per_minute=WORDS_PER_MINUTE))
     lines, samples, at = [], [], 0.0
     for text, emotion in (*DEMO_LINES, *((sentence, "") for sentence in SENTENCES)):
-        speech = voice.speak(text)
-        clip = resample(speech.clip, OPUS_RATE)
+        speech = speak(voice, text, OPUS_RATE)
         phonemes = [[p.ipa, round(p.start, 4), round(p.end, 4)] for p in speech.phonemes]
-        lines.append({"text": text, "emotion": emotion, "start": round(at, 4), "seconds": round(clip.seconds, 4),
-                      "phonemes": phonemes})  # fmt: skip
-        samples += [clip.samples, torch.zeros(round(GAP * OPUS_RATE))]
-        at += clip.seconds + GAP
+        lines.append({"text": text, "emotion": emotion, "start": round(at, 4),
+                      "seconds": round(speech.clip.seconds, 4), "phonemes": phonemes})  # fmt: skip
+        samples += [speech.clip.samples, torch.zeros(round(GAP_SECONDS * OPUS_RATE))]
+        at += speech.clip.seconds + GAP_SECONDS
     DATA.mkdir(exist_ok=True)
     write_opus(DATA / "speech.opus", AudioClip(torch.cat(samples), OPUS_RATE))
     made = {"made_by": "eSpeak NG", "voice": VOICE, "words_per_minute": WORDS_PER_MINUTE, "lines": lines}
@@ -86,85 +115,116 @@ def write_opus(path: Path, clip: AudioClip) -> None:
     with atomic_file(path) as partial, av.open(str(partial), "w", format="ogg") as container:
         stream = container.add_stream("libopus", rate=clip.sample_rate, layout="mono")
         stream.bit_rate = OPUS_BITS
-        for start in range(0, len(clip.samples), 960):
-            block = np.ascontiguousarray(clip.samples.numpy()[None, start : start + 960])
+        for start in range(0, len(clip.samples), OPUS_FRAME):
+            block = np.ascontiguousarray(clip.samples.numpy()[None, start : start + OPUS_FRAME])
             frame = av.AudioFrame.from_ndarray(block, format="flt", layout="mono")
             frame.sample_rate, frame.pts, frame.time_base = clip.sample_rate, start, Fraction(1, clip.sample_rate)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
 
 
-def script(parts: tuple[tuple[int, str], ...]) -> tuple[Speech, str, float]:
+def script() -> tuple[Speech, str, float]:
     """What the actor says, in which emotions, and when the neutral part ends."""
     voice = RecordedVoice()
     rate = voice.speak(SENTENCES[0]).clip.sample_rate
-    samples = [torch.zeros(round(IDLE_SECONDS * rate))]
-    phonemes, timeline, at = [Phoneme("", 0.0, IDLE_SECONDS)], ["neutral@0"], IDLE_SECONDS
-    neutral_until = 0.0
-    for sentence, emotion in (*((k, "neutral") for k in NEUTRAL), *parts):
-        speech = voice.speak(SENTENCES[sentence])
-        if emotion != "neutral":
-            neutral_until = neutral_until or at
-            timeline.append(f"{emotion}@{at:.3f}")
-        samples.append(speech.clip.samples)
-        phonemes += [Phoneme(p.ipa, p.start + at, p.end + at) for p in speech.phonemes]
-        at += speech.clip.seconds
-    return Speech(AudioClip(torch.cat(samples), rate), tuple(phonemes)), " ".join(timeline), neutral_until
+    silence = Speech(AudioClip(torch.zeros(round(IDLE_SECONDS * rate)), rate), (Phoneme("", 0.0, IDLE_SECONDS),))
+    neutral = join([silence, *(voice.speak(SENTENCES[k]) for k in NEUTRAL)])
+    parts, timeline, at = [neutral], ["neutral@0"], neutral.clip.seconds
+    for sentence, emotion in EMOTIONAL:
+        parts.append(voice.speak(SENTENCES[sentence]))
+        timeline += [f"{emotion}:{HALF}@{at:.3f}", f"{emotion}@{at + HALF_SECONDS:.3f}"]
+        at += parts[-1].clip.seconds
+    return join(parts), " ".join(timeline), neutral.clip.seconds
 
 
-def record_actor(folder: Path, seed: int, size: int, quick: bool) -> float:
-    """Lets the actor perform the script; returns the share of the capture that is neutral."""
-    speech, timeline, neutral_until = script(QUICK_EMOTIONAL if quick else EMOTIONAL)
+def record_actor(plan: Plan) -> float:
+    """Lets the actor perform the script, unless that is done; returns the share of the capture that is neutral."""
+    speech, timeline, neutral_until = script()
     frames = round(speech.clip.seconds * FPS)
-    share = (neutral_until * FPS - 10) / frames  # the cross-fade of the first emotion begins before it
-    job = {"actor": seed, "emotion": timeline, "size": size, "frames": frames}
-    if (folder / "capture.yaml").is_file() and Capture.open(folder).meta.get("job") == job:
+    fade = 10  # frames by which the first emotion's cross-fade may begin earlier
+    share = (neutral_until * FPS - fade) / frames
+    job = {"actor": plan.seed, "emotion": timeline, "size": plan.size, "frames": frames, "motion": MOTION,
+           "camera": [VIEW_CM, CAMERA_HEIGHT_CM]}  # fmt: skip
+    folder = plan.work / "capture"
+    if finished(folder, job):
         return share
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    performance = perform(speech, parse_emotion(timeline).track(frames, FPS), seed, motion=MOTION)
-    with Bars("frames") as bars:
-        write_capture(folder, Actor(seed), Camera(size, view=VIEW, height=HEIGHT), performance, job,
-                      with_normals=False, progress=lambda done, total: bars("frames", done, total))  # fmt: skip
+    performance = perform(speech, parse_emotion(timeline).track(frames, FPS), plan.seed, motion=MOTION)
+    camera = Camera(plan.size, view=VIEW_CM, height=CAMERA_HEIGHT_CM)
+    with workplace(folder, job) as place, Bars("frames") as bars:
+        write_capture(place.folder, Actor(plan.seed), camera, performance, job, with_normals=False,
+                      progress=lambda done, total: bars("recording", done, total))  # fmt: skip
+        place.finish()
     return share
 
 
-MOTION, VIEW, HEIGHT = 0.6, 28.0, 0.0
-
-
-def train(capture: Path, avatar: Path, size: int, steps: int, share: float) -> None:
-    """Trains every stage: speech and emotion on the neutral part, the renderer on everything."""
-    sets = [f"renderer.size={size}", f"renderer.steps={steps}"]
-    opened = Capture.open(capture)
+def train(plan: Plan, share: float) -> None:
+    """Trains the sound-driven stages on the neutral part, then the renderer on everything; goes on where it stopped."""
+    capture, sets = Capture.open(plan.work / "capture"), [f"renderer.size={plan.size}", f"renderer.steps={plan.steps}"]
+    config = load_config(preset="quick", sets=sets)
     for stages, split in ((("audio", "landmarks", "emotion"), share), (("renderer",), 1.0)):
         with Bars("steps") as bars:
-            Session(opened, avatar, load_config(preset="quick", sets=sets), stages, split, 0, CONSENT,
+            Session(capture, plan.work / "avatar", config, stages, split, consent=CONSENT, resume=True,
                     progress=bars).run()  # fmt: skip
 
 
-CONSENT = "a synthetic person, computed by realtalk actor; nobody's likeness"
+def make_small(plan: Plan, folder: Path) -> None:
+    """Puts a small copy of the trained avatar in place of the one that is there."""
+    fresh = plan.work / "small"
+    shutil.rmtree(fresh, ignore_errors=True)
+    compact(Avatar.open(plan.work / "avatar", discover()), fresh, seconds=IDLE_SECONDS - 0.4, start=0.0)
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(fresh, folder)
 
 
-def main() -> None:
+def show(plan: Plan) -> None:
+    """Lets the new avatar speak."""
+    command = [sys.executable, "-m", "realtalk_core", "demo", "--avatar", str(plan.work / "avatar")]
+    subprocess.run([*command, "-o", str(plan.work)], check=True)
+
+
+def timed(steps: Sequence[tuple[str, Callable[[], Any]]]) -> None:
+    """Does one thing after another and says how long each took."""
+    began = time.monotonic()
+    for what, do in steps:
+        sys.stdout.write(f"{what} …\n")
+        sys.stdout.flush()
+        at = time.monotonic()
+        do()
+        sys.stdout.write(f"{what}: {spoken(time.monotonic() - at)} ({spoken(time.monotonic() - began)} in all)\n")
+        sys.stdout.flush()
+
+
+def main() -> int:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("speech", "avatar"))
-    parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--work", type=Path, default=Path("out/actor"))
-    parser.add_argument("--size", type=int, default=None)
-    parser.add_argument("--steps", type=int, default=None)
-    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("what", choices=("speech", "ship", "train"))
+    parser.add_argument("--seed", type=int, default=9, help="which actor")
+    parser.add_argument("--work", type=Path, default=Path("out/actor"), help="where capture and avatar go")
+    parser.add_argument("--size", type=int, help="side of the pictures: 384 to ship, 256 to train")
+    parser.add_argument("--steps", type=int, help="training steps of the renderer: 3000 to ship, 1300 to train")
     given = parser.parse_args()
     if given.what == "speech":
         record_speech()
-        return
-    size = given.size or (256 if given.quick else 384)
-    began = time.monotonic()
-    share = record_actor(given.work / "capture", given.seed, size, given.quick)
-    sys.stdout.write(f"recorded: {time.monotonic() - began:.0f} s\n")
-    train(given.work / "capture", given.work / "avatar", size, given.steps or (1000 if given.quick else 2000), share)
-    sys.stdout.write(f"trained: {time.monotonic() - began:.0f} s\n")
+        return 0
+    ship = given.what == "ship"
+    plan = Plan(given.seed, given.size or (384 if ship else 256), given.steps or (3000 if ship else 1300), given.work)
+    share = 0.0
+
+    def record() -> None:
+        nonlocal share
+        share = record_actor(plan)
+
+    last = ("Copying", lambda: make_small(plan, AVATAR)) if ship else ("Speaking", lambda: show(plan))
+    try:
+        timed([("Recording the actor", record), ("Training", lambda: train(plan, share)), last])
+    except (KeyboardInterrupt, TrainingStopped):
+        sys.stderr.write("\nStopped; the same command goes on from here.\n")
+        return 130
+    except UserError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

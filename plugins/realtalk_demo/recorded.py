@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate
 from typing import Any
-
-import torch
 
 from realtalk_core.audio import read_audio
 from realtalk_core.errors import UserError
 from realtalk_core.types import AudioClip
-from realtalk_core.voice import Phoneme, Speech
+from realtalk_core.voice import Phoneme, Speech, join
 from realtalk_demo import DATA
 
 FILE = DATA / "speech.opus"
@@ -88,13 +87,7 @@ def spoken(line: Line) -> Speech:
 
 def demo_speech() -> tuple[Speech, str]:
     """What the demo says by default, and its emotions as a timeline."""
-    samples, phonemes, timeline, at = [], [], [], 0.0
-    for line in lines():
-        if not line.emotion:
-            continue
-        speech = spoken(line)
-        timeline.append(f"{line.emotion}@{at:.2f}")
-        phonemes += [Phoneme(p.ipa, p.start + at, p.end + at) for p in speech.phonemes]
-        samples.append(speech.clip.samples)
-        at += line.seconds
-    return Speech(AudioClip(torch.cat(samples), recording().sample_rate), tuple(phonemes)), " ".join(timeline)
+    said = [line for line in lines() if line.emotion]
+    starts = accumulate((line.seconds for line in said), initial=0.0)
+    timeline = " ".join(f"{line.emotion}@{at:.2f}" for line, at in zip(said, starts, strict=False))
+    return join([spoken(line) for line in said]), timeline

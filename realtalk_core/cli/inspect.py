@@ -89,7 +89,8 @@ def _inside(path: Path, kind: str) -> dict[str, Any]:
             "stage": header.stage, "component": header.component, "plugin": header.plugin, "version": header.version,
             "created": header.created, "megabytes": _megabytes(file), "metrics": header.metrics,
         }  # fmt: skip
-    return {"checkpoints": parts}
+    pictures = {file.name: _megabytes(file) for file in sorted(path.iterdir()) if file.suffix in (".mp4", ".png")}
+    return {"pictures_megabytes": pictures, "checkpoints": parts}
 
 
 def _megabytes(path: Path) -> float:
