@@ -43,8 +43,6 @@ def composite(
 ) -> Array:
     """One finished picture; all arguments `S S …` float32 in [0, 1].
 
-    Where the film's background stays, work is done around `face` only, since the film is the result elsewhere.
-
     Args:
         rgb: `S S 3`, the rendered head, not premultiplied.
         alpha: `S S 1`, what it covers.
@@ -58,64 +56,37 @@ def composite(
     Returns:
         `S S 3`.
     """
-    plate, side = backdrop.picture, frame.shape[0]
-    if not backdrop.replaced:
-        window = around(face)
-        out = frame.copy()
-        cut = [layer[window] for layer in (rgb, alpha, frame, person, head, face, skin, plate)]
-        rgb, alpha, frame, person, head, face, skin, plate = cut
-    colour, cover = behind_head(frame, person, head, skin, side)
+    plate = backdrop.picture
+    colour, cover = behind_head(frame, person, head, skin)
     under = colour + (1 - cover) * plate
     replaced = rgb * alpha + under * (1 - alpha)
-    if not backdrop.replaced:
-        out[window] = frame + (replaced - frame) * face
-        return out
-    edge = np.clip(1.25 * person - 0.2, 0, 1)  # the faintest part of a matte is more background than person
-    frame = decontaminated(frame, person) * edge + plate * (1 - edge)
+    if backdrop.replaced:
+        edge = np.clip(1.25 * person - 0.2, 0, 1)  # the faintest part of a matte is more background than person
+        frame = decontaminated(frame, person) * edge + plate * (1 - edge)
     return np.asarray(frame + (replaced - frame) * face, np.float32)
 
 
-def around(face: Array) -> tuple[slice, slice]:
-    """Rows and columns of the box round a region, with as much about it as the fill behind a head takes colour from."""
-    margin = round(face.shape[0] * 0.08)
-    spans = []
-    for axis in (1, 0):
-        found = np.flatnonzero(face[..., 0].any(axis))
-        low, high = (found[0], found[-1] + 1) if len(found) else (0, 1)
-        spans.append(slice(max(0, int(low) - margin), min(face.shape[1 - axis], int(high) + margin)))
-    return spans[0], spans[1]
-
-
-def behind_head(frame: Array, person: Array, head: Array, skin: Array, side: int | None = None) -> tuple[Array, Array]:
+def behind_head(frame: Array, person: Array, head: Array, skin: Array) -> tuple[Array, Array]:
     """The person without a head: the torso's outline continued upward, the face's place in the colour of the neck.
 
     At the sides of a jaw that is now narrower the background shows; what a raised jaw uncovers is skin in the chin's
     shadow, and so is what a renderer leaves open within a face. So the colour is continued from those parts of the
     torso that have the face's tint (a neck, not a collar), and faintly from the face itself, darkened.
 
-    Args:
-        frame: `H W 3`, the filmed picture or a part of it; the other layers likewise.
-        person: The filmed person's matte.
-        head: The filmed head's matte.
-        skin: The filmed face's own region.
-        side: Side of the whole picture; that of `frame` if None.
-
     Returns:
-        `H W 3` premultiplied colour, and `H W 1` alpha.
+        `S S 3` premultiplied colour, and `S S 1` alpha.
     """
-    height, width = frame.shape[:2]
-    side = side or height
+    side = frame.shape[0]
     gone = _grown(head[..., 0], max(2, round(side * 0.014)))
     known = np.clip(1 - 1.6 * gone, 0, 1)[..., None]
     torso = person * known
-    shrink = min(1.0, FILL_SIDE / side)
-    small = (max(1, round(width * shrink)), max(1, round(height * shrink)))
+    small = (min(side, FILL_SIDE),) * 2
     skin = head * skin
     frame_s, known_s, torso_s, skin_s = (resized(x, small, cv2.INTER_AREA) for x in (frame, known, torso, skin))
     neck = torso_s * _likeness(frame_s, skin_s)
     colour = pull_push(frame_s * (neck + SHADE * SKIN_WEIGHT * skin_s), neck + SKIN_WEIGHT * skin_s)
     cover = np.clip(4 * pull_push(torso_s, known_s) - 1.2, 0, 1)  # next to neck all, next to background none
-    colour, cover = (resized(x, (width, height), cv2.INTER_LINEAR) for x in (colour, cover))
+    colour, cover = (resized(x, (side, side), cv2.INTER_LINEAR) for x in (colour, cover))
     inside = 1 - _grown(1 - skin[..., 0], max(2, round(side * 0.03)))
     inside = cv2.GaussianBlur(inside, (0, 0), max(1.0, side * 0.008))[..., None]
     cover = torso + (1 - known) * np.maximum(cover, inside)

@@ -170,6 +170,33 @@ def test_a_scene_puts_the_head_over_the_footage(make, capture):
     assert torch.equal(frames, whole)
 
 
+def test_a_renderer_may_leave_out_what_the_scene_does_not_show(make, capture):
+    class Regional(Painter):
+        shares = ()
+
+        def render(self, drive, cameras, region=None):
+            for batch in super().render(drive, cameras):
+                seen = region[batch.start : batch.start + len(batch), ..., None].float()
+                self.shares += (float(seen.mean()),)
+                yield FrameBatch(batch.rgb * seen, batch.alpha * seen, batch.start)
+
+    pictures, renderers = [], (Painter(), Regional())
+    for renderer in renderers:
+        renderer.render_size = 48
+        pipeline = make(renderer=renderer)
+        scene = Scene(CaptureFootage(capture), pipeline.motion, 96)
+        pictures.append(run(make(renderer=renderer, scene=scene), synthetic_clip(1.0)))
+    assert torch.equal(*pictures)
+    assert 0.05 < np.mean(renderers[1].shares) < 0.7
+
+
+def test_a_moved_head_is_rendered_everywhere(make, capture):
+    pipeline = make()
+    scene = Scene(CaptureFootage(capture), pipeline.motion, 96, moved=True)
+    cut = next(pipeline.cuts(synthetic_clip(0.4)))
+    assert scene.region(0, cut.drive.landmarks, cut.cameras) is None
+
+
 @pytest.mark.parametrize(
     ("part", "method", "message"),
     [
