@@ -15,7 +15,7 @@ from matplotlib.tri import LinearTriInterpolator, Triangulation
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
-from realtalk_actor.body import outside_torso
+from realtalk_actor.body import Body, outside_torso
 from realtalk_actor.chart import CENTRE, directions, to_chart
 from realtalk_actor.head import average_head
 from realtalk_actor.identity import Identity, shape_displacement
@@ -32,7 +32,7 @@ _HAIRLINE = np.array([(-90, 2.42), (-48, 2.20), (-24, 1.92), (-11, 1.62), (3, 1.
 # the same of the line that hair hanging beside the face does not cross
 _FRAME = np.array([(-90, 1.75), (-60, 1.42), (-40, 1.30), (-15, 1.30), (5, 1.32), (20, 1.20), (40, 1.0), (55, 0.9),
                    (90, 0.75)])  # fmt: skip
-_FINE = 26
+_FINE = 40
 """Places along a lock while it grows."""
 
 
@@ -66,11 +66,11 @@ class Style:
 STYLES: dict[str, Style] = {
     "crop": Style(420, 1.0, 0.32, 4.2, 1.8, 0.46, 0.42, 6),
     "side": Style(340, 1.5, 0.40, 10.0, 3.4, 0.60, 0.16, 8),
-    "back": Style(340, 1.35, 0.40, 11.0, 4.0, 0.62, 0.13, 8),
+    "back": Style(320, 1.35, 0.40, 11.0, 4.0, 0.78, 0.13, 8),
     "fringe": Style(360, 1.2, 0.75, 9.5, 4.5, 0.62, 0.16, 8),
-    "bob": Style(330, 1.3, 1.6, 30.0, 20.0, 0.80, 0.10, 10, 0.12, -8.2),
-    "long": Style(330, 1.3, 1.6, 42.0, 34.0, 0.85, 0.12, 14, 0.40, -17.5),
-    "curly": Style(260, 2.0, 2.0, 15.0, 12.0, 0.72, 0.40, 18, 0.62, -8.0),
+    "bob": Style(260, 1.3, 1.6, 30.0, 20.0, 0.90, 0.10, 11, 0.12, -8.2),
+    "long": Style(260, 1.3, 1.6, 42.0, 34.0, 0.95, 0.12, 15, 0.40, -17.5),
+    "curly": Style(230, 2.4, 2.2, 15.0, 12.0, 0.76, 0.40, 16, 0.62, -8.0),
     "afro": Style(420, 3.3, 2.9, 2.2, 2.2, 0.42, 1.2, 6, 0.30),
     "bun": Style(300, 0.50, 0.45, 20.0, 16.0, 0.75, 0.04, 8),
     "buzz": Style(0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0),
@@ -222,13 +222,12 @@ KNOT = np.array([0.0, 13.2, -10.6])
 """Where tied hair meets, on the average head, cm."""
 
 
-def hair(who: Identity, thickness: float, shoulders: float) -> list[Part]:
+def hair(who: Identity, body: Body) -> list[Part]:
     """The actor's hair.
 
     Args:
         who: The actor.
-        thickness: Of the neck, which hanging hair lies on.
-        shoulders: Width, the same.
+        body: The body that hanging hair lies on.
 
     Returns:
         No part for shaved heads; else the base, the locks, and fine strands.
@@ -237,7 +236,7 @@ def hair(who: Identity, thickness: float, shoulders: float) -> list[Part]:
     if style.locks == 0:
         return []
     rng = np.random.default_rng([who.seed, 9])
-    pieces = [_base(who), _locks(who, style, rng, (thickness, shoulders)), _fine(who, style, rng)]
+    pieces = [_base(who), _locks(who, style, rng, body), _fine(who, style, rng, body)]
     if who.style == "bun":
         pieces.append(_knot(who, rng))
     out = joined(pieces)
@@ -276,7 +275,7 @@ def _base(who: Identity) -> Part:
     if who.style == "afro":
         tangent = np.cross(out, np.random.default_rng(who.seed).normal(size=out.shape))
         tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
-    dark = 0.55 if style.wave < 0.3 or who.style == "long" else 0.7
+    dark = 0.55 + 0.6 * float(who.hair.mean()) if style.wave < 0.3 or who.style == "long" else 0.7
     across = at[:, 2] * 1.6 if who.style in ("side", "bob", "long") else np.tile(turn * 9, rows)
     uv = np.stack([across, 0.15 + 0.4 * behind], 1)
     return part(at, grid_triangles(rows, columns, closed=True)[:, ::-1], HAIR, PARTS["hair_ears"],
@@ -308,6 +307,8 @@ def _seam_roots(who: Identity, style: Style, rng: np.random.Generator) -> Array:
     grid = ray[:, None] * reach[None, :, None]
     inside = behind_hairline(grid.reshape(-1, 2), who).reshape(len(turn), -1) > 0.02
     edge = ray * (reach[inside.argmax(1)] + 0.05 * rng.random(len(turn)))[:, None]
+    if who.style == "curly":
+        return np.concatenate([edge[::2], edge[1::2] * 1.09, edge[::2] * 1.2, edge[1::4] * 1.4])
     if who.style not in ("side", "bob", "long"):
         return edge
     z = np.linspace(3.6, -11.5, 34)
@@ -319,7 +320,7 @@ def _seam_roots(who: Identity, style: Style, rng: np.random.Generator) -> Array:
 
 def _grow(
     who: Identity, style: Style, q: Array, length: Array, layer: Array, rng: np.random.Generator,
-    body: tuple[float, float], lift: float = 0.0,
+    body: Body, lift: float = 0.0,
 ) -> tuple[Array, Array]:  # fmt: skip
     """Lines `N F 3` from roots at chart places `N 2`, and the outward directions along them."""
     n = len(q)
@@ -351,7 +352,7 @@ def _grow(
         elif hanging:
             depth = np.maximum(depth, 0.25 * _step(-at[:, 1], -7.0, -3.0))
         rise = _step(length * f, 0, np.minimum(2.2, 0.45 * length).mean()) if s else np.zeros(n)
-        high = _height(who, on_skin, q, np.maximum(depth, 0.02)) * layer * (0.12 + 0.88 * rise)
+        high = _height(who, on_skin, q, np.maximum(depth, 0.02)) * layer * (rise - 0.10 * (1 - rise))
         high = high + lift * f**1.5 * length * 0.12
         free = _step(-at[:, 1], -2.0, 2.5) if hanging else np.zeros(n)
         wanted = skin + high
@@ -359,8 +360,10 @@ def _grow(
         distance = np.where(free > 0, np.maximum(distance, wanted * (1 - free) + (skin + 0.25) * free), wanted)
         at = CENTRE + out * distance[:, None]
         if hanging:
-            at = outside_torso(at, *body, 0.25 + 0.7 * layer)
-        line[:, s], facing[:, s] = at, out
+            at = outside_torso(at, body, 0.7 + 0.6 * layer)
+        level = out * np.stack([np.ones(n), 1 - free, np.ones(n)], 1)
+        level[:, 2] += 0.4 * free * np.sign(at[:, 2] + 4.5)
+        line[:, s], facing[:, s] = at, level / np.linalg.norm(level, axis=1, keepdims=True)
         way = _combed(who, at, out)
         across = np.cross(way, out)
         sway = style.spread * (0.8 * np.sin(at @ np.array([0.9, 0.5, 0.8]) + who.seed) + 0.5 * np.sin(at @ np.array(
@@ -377,20 +380,23 @@ def _grow(
         way /= np.linalg.norm(way, axis=1, keepdims=True) + 1e-9
         last = way
         at = at + way * stride[:, None]
+    for _ in range(3):
+        for a in (line, facing):
+            a[:, 1:-1] = 0.5 * a[:, 1:-1] + 0.25 * (a[:, 2:] + a[:, :-2])
     return line, facing
 
 
-def _resampled(line: Array, ends: Array, rows: int) -> Array:
+def _resampled(line: Array, ends: Array, rows: int, bend: float = 1.0) -> Array:
     """Lines `N F 3` cut at a share `N` of their length, `N rows 3`."""
     n, fine, _ = line.shape
-    place = np.linspace(0, 1, rows)[None] * ends[:, None] * (fine - 1)
+    place = np.linspace(0, 1, rows)[None] ** bend * ends[:, None] * (fine - 1)
     low = np.minimum(place.astype(int), fine - 2)
     t = (place - low)[..., None]
     index = np.arange(n)[:, None]
     return np.asarray(line[index, low] * (1 - t) + line[index, low + 1] * t)
 
 
-def _locks(who: Identity, style: Style, rng: np.random.Generator, body: tuple[float, float]) -> Part:
+def _locks(who: Identity, style: Style, rng: np.random.Generator, body: Body) -> Part:
     q = np.concatenate([_even_roots(style.locks, who, rng), _seam_roots(who, style, rng)])
     if who.style in ("bob", "long"):
         q = q[directions(q)[:, 1] > -0.25]
@@ -406,21 +412,25 @@ def _locks(who: Identity, style: Style, rng: np.random.Generator, body: tuple[fl
         layer = rng.uniform(0.85, 1.05, n)
     line, facing = _grow(who, style, q, length, layer, rng, body, 0.5 if who.style == "crop" else 0.0)
     ends = np.ones(n)
+    bend = 1.45 if who.style in ("bob", "long") else 1.0  # where the head is round, more places
     if style.hang:
         cut = style.hang * (0.8 + 0.25 * who.numbers["length"]) + rng.normal(size=n) * (0.45 if who.style == "bob" else
             1.3)  # fmt: skip
         below = line[:, :, 1] < cut[:, None]
         ends = np.where(below.any(1), below.argmax(1) / (_FINE - 1), 1.0)
         ends = np.maximum(ends, 0.3)
+    if who.style == "crop":
+        below = (line[:, :, 1] < 7.3 + 0.5 * rng.normal(size=n)[:, None]) & (line[:, :, 2] > 0.0)
+        ends = np.where(below.any(1), np.maximum(below.argmax(1), 12) / (_FINE - 1), 1.0)
     if who.style == "fringe":
-        low = 5.6 + 0.5 * rng.normal(size=n) - 0.35 * np.abs(line[:, -1, 0])
+        low = 6.3 + 0.4 * rng.normal(size=n) - 0.35 * np.abs(line[:, -1, 0])
         below = (line[:, :, 1] < low[:, None]) & (line[:, :, 2] > -1.0)
-        ends = np.where(below.any(1), np.maximum(below.argmax(1), 6) / (_FINE - 1), 1.0)
+        ends = np.where(below.any(1), np.maximum(below.argmax(1), 9) / (_FINE - 1), 1.0)
     if who.style == "bun":
         near = np.linalg.norm(line - KNOT, axis=2) < 2.6
-        ends = np.where(near.any(1), np.maximum(near.argmax(1), 3) / (_FINE - 1), 1.0)
-    line, facing = _resampled(line, ends, style.rows), _resampled(facing, ends, style.rows)
-    f = np.linspace(0, 1, style.rows)
+        ends = np.where(near.any(1), np.maximum(near.argmax(1), 5) / (_FINE - 1), 1.0)
+    line, facing = (_resampled(a, ends, style.rows, bend) for a in (line, facing))
+    f = np.linspace(0, 1, style.rows) ** bend
     tangent = np.gradient(line, axis=1)
     tangent /= np.linalg.norm(tangent, axis=2, keepdims=True) + 1e-9
     across = np.cross(tangent, facing)
@@ -441,14 +451,14 @@ def _locks(who: Identity, style: Style, rng: np.random.Generator, body: tuple[fl
         tangent /= np.linalg.norm(tangent, axis=2, keepdims=True) + 1e-9
         across = np.cross(tangent, facing)
         across /= np.linalg.norm(across, axis=2, keepdims=True) + 1e-9
-    taper = np.minimum(0.35 + 2.4 * f, 1) * np.clip(1 - np.clip((f - 0.45) / 0.55, 0, 1) ** 1.7, 0.05, 1)
+    taper = np.minimum(0.62 + 2.0 * f, 1) * np.clip(1 - np.clip((f - 0.45) / 0.55, 0, 1) ** 1.7, 0.05, 1)
     half = style.width * rng.uniform(0.75, 1.2, (n, 1)) * taper[None]
     half = half * np.minimum(1, 0.45 + ends * length / (6 * style.width))[:, None]
     tilt = (rng.normal(size=n) * 0.16)[:, None, None]
     across = across * np.cos(tilt) + facing * np.sin(tilt)
     points = np.stack([line - across * half[..., None], line + facing * (0.32 * half)[..., None],
                        line + across * half[..., None]], 2)  # fmt: skip
-    tone = 1 + 0.10 * rng.normal(size=(n, 1)) + 0.5 * (layer[:, None] - 0.9)
+    tone = 1 + 0.10 * rng.normal(size=(n, 1)) + 0.35 * (layer[:, None] - 0.9)
     warm = 1 + 0.05 * rng.normal(size=(n, 1)) * np.array([1.0, 0, -1.0])
     colour = np.clip(who.hair * tone * warm, 0.002, 0.9)[:, None] * (0.94 + 0.14 * f)[None, :, None]
     return _strips(points, tangent, colour, rng)
@@ -460,7 +470,7 @@ def _strips(points: Array, tangent: Array, colour: Array, rng: np.random.Generat
     one = grid_triangles(rows, columns)
     faces = (one[None] + (np.arange(n) * rows * columns)[:, None, None]).reshape(-1, 3)
     across = rng.integers(0, 400, n)[:, None, None] * 2.0 + np.linspace(-1, 1, columns)[None, None]
-    along = np.linspace(0, 1, rows)[None, :, None]
+    along = np.linspace(0.12, 1, rows)[None, :, None]
     uv = np.stack(np.broadcast_arrays(across, along + 0 * across), -1)
     spread = lambda a: np.repeat(a[:, :, None], columns, 2).reshape(-1, 3)  # noqa: E731
     return part(points.reshape(-1, 3), faces, HAIR, PARTS["hair_ears"],
@@ -468,7 +478,7 @@ def _strips(points: Array, tangent: Array, colour: Array, rng: np.random.Generat
                 tangents=spread(tangent))  # fmt: skip
 
 
-def _fine(who: Identity, style: Style, rng: np.random.Generator) -> Part:
+def _fine(who: Identity, style: Style, rng: np.random.Generator, body: Body) -> Part:
     """Narrow strands where the hair begins, and a few that stand off its outline."""
     start = _even_roots(900, who, rng)
     depth = behind_hairline(start, who)
@@ -481,9 +491,9 @@ def _fine(who: Identity, style: Style, rng: np.random.Generator) -> Part:
     q = np.concatenate([begin, loose])
     n, m = len(q), len(begin)
     length = np.concatenate([rng.uniform(1.2, 3.0, m), rng.uniform(3.5, 6.0, n - m)])
-    length = np.minimum(length, max(style.long, 2.0))
+    length = np.minimum(length, max(style.long, 2.0)) * (0.5 if who.style in ("crop", "fringe") else 1.0)
     layer = np.concatenate([rng.uniform(0.5, 1.0, m), rng.uniform(1.02, 1.12, n - m)])
-    line, facing = _grow(who, style, q, length, layer, rng, (1.0, 1.0))
+    line, facing = _grow(who, style, q, length, layer, rng, body)
     rows = 6
     line, facing = _resampled(line, np.ones(n), rows), _resampled(facing, np.ones(n), rows)
     tangent = np.gradient(line, axis=1)

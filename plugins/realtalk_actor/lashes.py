@@ -1,4 +1,7 @@
-"""Eyelashes: thin curved ribbons whose roots follow the lids' edges."""
+"""Upper eyelashes: curved ribbons, each a few hairs together, whose roots follow the lids' edges.
+
+Lower lashes are painted with the lid's edge: as ribbons they would be narrower than a sample and break into dots.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from realtalk_actor.topology import topology
 from realtalk_core.capture import PARTS
 
 Array = NDArray[np.float64]
-STEPS = 3
+STEPS = 4
 """Places along a lash, two vertices at each."""
 
 
@@ -50,11 +53,11 @@ class Lashes:
         way = np.stack([self.fan, 0.30 * self.up, zero + 0.75], 1) + radial * 0.6
         bend = np.stack([self.fan * 0.3, 0.62 * self.up * self.curl, zero], 1)
         out = np.zeros((len(root), STEPS, 2, 3))
-        thick = np.where(self.up > 0, 0.021, 0.010)
+        thick = np.full(len(root), 0.036)
         for s in range(STEPS):
             f = s / (STEPS - 1)
             middle = root + (way * 0.62 * f + bend * f * f) * (self.reach * 0.75)[:, None]
-            half = np.stack([thick * (1 - f) + 0.002, zero, zero], 1)
+            half = np.stack([thick * (1 - f**1.5) + 0.004, zero, zero], 1)
             out[:, s, 0], out[:, s, 1] = middle - half, middle + half
         return out.reshape(-1, 3)
 
@@ -75,7 +78,7 @@ def lashes(who: Identity) -> Lashes:
     rows = []
     for eye, hole in enumerate((shape.right_eye, shape.left_eye)):
         corner = int(hole.upper.sum()) - 1
-        for up, count, reach in ((1, 58, 0.52), (-1, 30, 0.2)):
+        for up, count, reach in ((1, 44, 0.50),):
             t = 0.06 + 0.9 * (np.arange(count) + rng.uniform(0.2, 0.8, count)) / count
             at = t * corner if up > 0 else len(hole.edge) - t * (len(hole.edge) - corner)
             k = at.astype(int)

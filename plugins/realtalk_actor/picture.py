@@ -9,12 +9,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-import cv2
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from realtalk_actor.actor import INDEX, IRIS, Actor, Pose, normals_of
+from realtalk_actor.backdrop import backdrop
 from realtalk_actor.raster import rasterise, vertex_normals
 from realtalk_actor.shade import CHART_REACH, EXPOSURE, EYE, GAMMA, HAIR, SKIN, VERTEX, shade
 from realtalk_actor.topology import topology
@@ -102,7 +102,7 @@ class Studio:
         self._tangent_u, self._tangent_v = _chart_tangents(actor)
         self._casts = np.ascontiguousarray(scene.triangles[scene.shadow])
         self._cast_cards = np.ascontiguousarray(scene.card[scene.shadow])
-        self._backdrop = _displayed(_backdrop(actor, camera.size))
+        self._backdrop = _displayed(backdrop(actor.scene.who, camera.size))
         who = scene.who
         self._eyes = np.array([*who.iris[0], *who.iris[1], who.numbers["pupil"], IRIS], np.float32)
         self._texture = _fitting(scene.texture, camera)
@@ -296,33 +296,3 @@ def _displayed(linear: Floats) -> Floats:
     c = np.maximum(0, linear.astype(np.float64) * EXPOSURE)
     c = c * (2.51 * c + 0.03) / (c * (2.43 * c + 0.59) + 0.14)
     return np.asarray(np.clip(c, 0, 1) ** GAMMA, np.float32)
-
-
-def _backdrop(actor: Actor, size: int) -> Floats:
-    """A softly lit room out of focus, linear."""
-    first, second, kind = actor.scene.who.backdrop
-    rng = np.random.default_rng([actor.scene.who.seed, 21])
-    v, u = np.mgrid[0:size, 0:size] / size
-    glow = np.exp(-((u - rng.uniform(0.25, 0.75)) ** 2 + (v - 0.4) ** 2) / 0.3)
-    out = second + (first - second) * glow[..., None]
-    if kind == 1:
-        for _ in range(14):
-            cx, cy, r = rng.random(), rng.uniform(0, 0.8), rng.uniform(0.02, 0.07)
-            disc = np.clip((r - np.hypot(u - cx, v - cy)) / 0.006, 0, 1)
-            out = out + disc[..., None] * (0.06 + 0.12 * rng.random(3)) * rng.uniform(0.4, 1.3)
-    elif kind == 2:
-        for _ in range(6):
-            cx, w = rng.random(), rng.uniform(0.03, 0.14)
-            out = out * (1 - 0.4 * rng.random() * np.clip((w - np.abs(u - cx)) / 0.02, 0, 1)[..., None])
-        shelf = np.clip((0.012 - np.abs(v - rng.uniform(0.2, 0.5))) / 0.006, 0, 1)
-        out = out * (1 - 0.4 * shelf[..., None])
-    elif kind == 3:
-        x0, y0 = rng.choice([0.02, 0.68]), rng.uniform(-0.1, 0.15)
-        pane = np.clip((0.15 - np.abs(u - x0 - 0.15)) / 0.01, 0, 1) * np.clip(
-            (0.25 - np.abs(v - y0 - 0.25)) / 0.01, 0, 1
-        )
-        bars = np.clip((np.abs(u - x0 - 0.15) - 0.008) / 0.006, 0, 1)
-        out = out + (pane * bars)[..., None] * np.array([0.55, 0.62, 0.68])
-    blur = cv2.GaussianBlur(out.astype(np.float32), (0, 0), size * 0.012)
-    grain = rng.normal(size=(size, size, 1)).astype(np.float32) * 0.004
-    return np.clip(blur + grain, 0.002, 4)

@@ -117,8 +117,9 @@ def build_scene(who: Identity) -> Scene:
         return replace(piece, points=piece.points * [stretch, 1, 1] + shift)
 
     female = who.female
-    neck = body.neck(who.skin, n["neck"], n["shoulders"], female)
-    garments = body.clothes(who.collar, who.cloth[0], who.cloth[1], n["neck"], n["shoulders"], female, rng)
+    build = (n["neck"], n["shoulders"], female)
+    neck = body.neck(who.skin, who.collar, build)
+    garments = body.clothes(who.collar, who.cloth[0], who.cloth[1], build, rng)
     ear = body.ear(who.skin, n["ear"], n["ear_out"], n["lobe"])
     side_shift = shape_displacement(who, np.array([[7.4, 0.5, -3.0]]))[0]
     ear = placed(ear, side_shift)
@@ -135,7 +136,7 @@ def build_scene(who: Identity) -> Scene:
         ("tongue", placed(mouth.tongue(), mouth_shift, wide)),
         ("throat", placed(mouth.throat(), mouth_shift, wide)),
     ]
-    named += [(f"hair{k}", h) for k, h in enumerate(hair(who, n["neck"], n["shoulders"]))]
+    named += [(f"hair{k}", h) for k, h in enumerate(hair(who, build))]
     named.append(("lashes", lashes(who).mesh(head, eyes)))
 
     piece, material, label = _head_part(who, head)

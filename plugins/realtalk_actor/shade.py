@@ -399,7 +399,7 @@ def _hair(
         seen = lit if j == 0 else open_sky
         for k in range(3):
             rgb[k] += lights[j, 3 + k] * seen * (
-                base[k] * tone * root * (0.75 * diffuse + 0.9 * second) + 0.05 * first * tone
+                base[k] * tone * root * (0.75 * diffuse + 0.75 * second) + 0.05 * first * tone
             )  # fmt: skip
     sky = 0.5 + 0.5 * n[1]
     for k in range(3):
