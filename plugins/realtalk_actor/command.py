@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from realtalk_core.cli.common import ConfigOption, installed, note, say
+from realtalk_core.cli.common import ConfigOption, SetOption, note, say
+from realtalk_core.cli.speech import VoiceOption
 from realtalk_core.errors import UserError
 
 if TYPE_CHECKING:
@@ -43,12 +45,17 @@ def register(app: typer.Typer) -> None:
         text: Annotated[
             str | None, typer.Option("--text", help="What is said; by default some sentences.", metavar="TEXT")
         ] = None,
-        voice: Annotated[
-            str | None, typer.Option("--voice", help="Language and variant of the voice, such as en-gb+f3.")
+        voice: VoiceOption = None,
+        audio: Annotated[
+            Path | None, typer.Option("--audio", help="Recorded speech in place of a voice's.", metavar="FILE")
         ] = None,
-        speaker: Annotated[
-            str, typer.Option("--speaker", help="Which voice component speaks; 'none' for a silent performance.")
-        ] = "espeak",
+        phonemes: Annotated[
+            Path | None,
+            typer.Option(
+                "--phonemes", help="When each sound of --audio is: JSON as a capture's phonemes.json.", metavar="FILE"
+            ),
+        ] = None,
+        silent: Annotated[bool, typer.Option("--silent", help="Nothing is said.")] = False,
         size: Annotated[int, typer.Option("--size", help="Side of the frames in pixels.", min=64, max=2048)] = 512,
         motion: Annotated[
             float, typer.Option("--motion", help="Strength of head motion; 0 for none.", min=0.0, max=3.0)
@@ -56,6 +63,7 @@ def register(app: typer.Typer) -> None:
         normals: Annotated[bool, typer.Option("--normals/--no-normals", help="Write surface normals.")] = True,
         force: Annotated[bool, typer.Option("--force", help="Replace a capture that is there.")] = False,
         config: ConfigOption = None,
+        sets: SetOption = None,
     ) -> None:
         """Performs a text in an emotion and writes frames, sound and the truth behind them."""
         if seconds is not None and not 0.04 <= seconds <= 36000:
@@ -65,54 +73,65 @@ def register(app: typer.Typer) -> None:
         from realtalk_core.emotion import parse_emotion
 
         plan = parse_emotion(emotion)
-        if text is not None and not text.strip():
-            raise UserError("--text is empty", 'Write a sentence, such as --text "Good morning."')
-        if speaker == "none" and text is not None:
-            raise UserError("--speaker none says nothing, but --text was given", "Leave one of them out.")
-        speech = _speech(speaker, voice or VOICES[seed % len(VOICES)], text, seconds, seed, config)
+        _one_speech(text, voice, audio, phonemes, silent, sets)
+        if audio is not None and phonemes is not None:
+            from realtalk_actor.recorded import recorded_speech
+
+            speech = recorded_speech(audio, phonemes)
+        elif silent:
+            speech = _silence(seconds or 4.0)
+        else:
+            speech = _spoken(text, voice, seconds, seed, config, sets or ())
         _record(output, speech, plan, seed, seconds, emotion, size, motion, normals, force)
 
 
-def _speech(
-    speaker: str, voice: str, text: str | None, seconds: float | None, seed: int, config: Path | None
+def _one_speech(
+    text: str | None, voice: str | None, audio: Path | None, phonemes: Path | None, silent: bool,
+    sets: Sequence[str] | None,
+) -> None:  # fmt: skip
+    """Whether the options name one speech.
+
+    Raises:
+        UserError: if they name two, or half of one.
+    """
+    given = {"--silent": silent, "--text": text is not None, "--audio": audio is not None}
+    named = [name for name, there in given.items() if there]
+    if len(named) > 1:
+        raise UserError(f"{' and '.join(named)} contradict each other", "Give one of them.")
+    chosen = [name for name, there in (("--voice", voice is not None), ("--set", bool(sets))) if there]
+    if chosen and (silent or audio is not None):
+        raise UserError(f"{chosen[0]} chooses a voice, but with {named[0]} none speaks", "Leave one of them out.")
+    if (audio is None) != (phonemes is None):
+        has, lacks = ("--audio", "--phonemes") if phonemes is None else ("--phonemes", "--audio")
+        raise UserError(
+            f"{has} was given without {lacks}",
+            "Give both: the sound, and a JSON file that says when each phoneme is (as a capture's phonemes.json).",
+        )
+
+
+def _silence(seconds: float) -> Speech:
+    import torch
+
+    from realtalk_core.types import AudioClip
+    from realtalk_core.voice import Phoneme, Speech
+
+    return Speech(AudioClip(torch.zeros(round(seconds * 16000)), 16000), (Phoneme("", 0.0, seconds),))
+
+
+def _spoken(
+    text: str | None, voice: str | None, seconds: float | None, seed: int, config: Path | None, sets: Sequence[str]
 ) -> Speech:
     """The spoken text; without one, sentences until the time is filled."""
-    import torch
+    from realtalk_core.cli.speech import chosen_voice
+    from realtalk_core.voice import join, speak
 
-    from realtalk_core.types import AudioClip
-    from realtalk_core.voice import Phoneme, Speech
-
-    if speaker == "none":
-        length = seconds or 4.0
-        return Speech(AudioClip(torch.zeros(round(length * 16000)), 16000), (Phoneme("", 0.0, length),))
-    from realtalk_core.build import build
-
-    spec = installed(config).find("voice", speaker)
-    settings: dict[str, Any] = {"voice": voice} if "voice" in spec.config.model_fields else {}
-    component = build(spec, spec.config(**settings))
+    component = chosen_voice(config, sets, voice, otherwise={"espeak": VOICES[seed % len(VOICES)]})
     if text is not None:
-        return component.speak(text)  # type: ignore[no-any-return]
-    wanted, spoken, k = seconds or 8.0, [], seed
-    total = 0.0
-    while total < wanted:
-        spoken.append(component.speak(SENTENCES[k % len(SENTENCES)]))
-        total += spoken[-1].clip.seconds
-        k += 1
-    return _joined(spoken)
-
-
-def _joined(parts: list[Speech]) -> Speech:
-    import torch
-
-    from realtalk_core.types import AudioClip
-    from realtalk_core.voice import Phoneme, Speech
-
-    phonemes, at = [], 0.0
-    for part in parts:
-        phonemes += [Phoneme(p.ipa, p.start + at, p.end + at) for p in part.phonemes]
-        at += part.clip.seconds
-    samples = torch.cat([part.clip.samples for part in parts])
-    return Speech(AudioClip(samples, parts[0].clip.sample_rate), tuple(phonemes))
+        return speak(component, text)
+    spoken: list[Speech] = []
+    while sum(part.clip.seconds for part in spoken) < (seconds or 8.0):
+        spoken.append(speak(component, SENTENCES[(seed + len(spoken)) % len(SENTENCES)]))
+    return join(spoken)
 
 
 def _record(
@@ -130,8 +149,8 @@ def _record(
 
     frames = max(1, round((seconds or speech.clip.seconds) * FPS))
     job = {"actor": seed, "emotion": emotion, "said": " ".join(p.ipa for p in speech.phonemes), "frames": frames,
-           "size": size, "motion": motion, "normals": normals}  # fmt: skip
-    if not force and finished(output, job):
+           "sound": _digest(speech), "size": size, "motion": motion, "normals": normals}  # fmt: skip
+    if finished(output, job, force):
         say(f"{output} is done already; --force makes it again.")
         return
     performance = perform(speech, plan.track(frames, FPS), seed, motion=motion)
@@ -149,3 +168,11 @@ def _record(
         raise
     say(f"Capture: {output}  (look at {output / 'overview.png'})")
     say(f"Next:    realtalk train {output} -o AVATAR")
+
+
+def _digest(speech: Speech) -> str:
+    """Tells one speech from another in which the same is said."""
+    import hashlib
+
+    times = repr([(p.start, p.end) for p in speech.phonemes]).encode()
+    return hashlib.sha256(speech.clip.samples.numpy().tobytes() + times).hexdigest()[:16]

@@ -58,17 +58,18 @@ def write_capture(
 
     def draw(k: int) -> tuple[Array, Array]:
         shot = studio.shoot(performance.poses[k])
-        cv2.imwrite(str(folder / "frames" / f"{k:06d}.jpg"), shot.rgb[..., ::-1], JPEG)
-        cv2.imwrite(str(folder / "masks" / f"{k:06d}.png"), shot.masks[..., ::-1])
+        _write_picture(folder / "frames" / f"{k:06d}.jpg", shot.rgb)
+        _write_picture(folder / "masks" / f"{k:06d}.png", shot.masks)
         if with_normals:
-            normals = np.round(128 + 127 * shot.normals).astype(np.uint8)
-            cv2.imwrite(str(folder / "normals" / f"{k:06d}.png"), normals[..., ::-1])
+            _write_picture(
+                folder / "normals" / f"{k:06d}.png", np.round(128 + 127 * shot.normals).astype(np.uint8)
+            )  # fmt: skip
         return shot.landmarks, shot.transform
 
     for k, (shape, transform) in enumerate(in_order(draw, range(frames))):
         landmarks[k], transforms[k] = shape, transform
         progress(k + 1, frames)
-    cv2.imwrite(str(folder / "background.png"), studio.plate()[..., ::-1])
+    _write_picture(folder / "background.png", studio.plate())
     _write_tracks(folder, actor, camera, performance, landmarks, transforms)
     clip = _fitted(performance.speech.clip, frames / performance.fps)
     write_wav(folder / "audio.wav", clip)
@@ -98,6 +99,12 @@ def image_points(camera: Camera, transforms: Array, landmarks: Array) -> Array:
     pixels = camera.focal * seen[..., :2] / seen[..., 2:] + half
     depth = (seen[..., 2:] - to_camera[:, None, 2:3, 3]) * camera.focal / to_camera[:, None, 2:3, 3]
     return np.concatenate([pixels, depth], -1)
+
+
+def _write_picture(file: Path, picture: NDArray[np.uint8]) -> None:
+    """Writes an RGB picture; OpenCV's own writer would keep a full disk to itself."""
+    _, data = cv2.imencode(file.suffix, picture[..., ::-1], JPEG if file.suffix == ".jpg" else [])
+    file.write_bytes(data.tobytes())
 
 
 def _write_tracks(

@@ -51,6 +51,11 @@ REACH_SECONDS = 0.055
 """How far beyond its own time a sound still pulls."""
 
 
+def unknown_sounds(ipa: str) -> str:
+    """The letters of a phoneme, if none of them is a sound that the mouth can form; empty for a pause."""
+    return "" if any(c in _TARGETS or c in _LIKE for c in ipa) else ipa.strip()
+
+
 def _sounds(phonemes: Sequence[Phoneme]) -> list[tuple[str, float, float]]:
     """Single sounds with their times; a diphthong or affricate gives its parts an equal share."""
     out = []
