@@ -107,7 +107,7 @@ def resting_landmarks() -> Array:
         face[list(upper), 1] += 0.15 * arch
         face[list(lower), 1] -= 0.06 * arch
     across = np.abs(table[:, 0])
-    face[:, 1] -= 0.10 * np.exp(-(((across - 3.9) / 2.6) ** 2) - ((table[:, 1] - 4.9) / 0.8) ** 2)
+    face[:, 1] += 0.05 * np.exp(-(((across - 3.9) / 2.6) ** 2) - ((table[:, 1] - 4.9) / 0.8) ** 2)
     # the table's face is 15.3 cm wide and its jaw 13.4; people's are about 14 and 11.5 (Farkas 1994)
     side = np.clip((across - 4.2) / 3.4, 0, 1) ** 2
     low = np.clip(-table[:, 1] / 5.0, 0, 1)
@@ -120,8 +120,8 @@ def resting_landmarks() -> Array:
     under = np.exp(-((across / 0.9) ** 2) - ((table[:, 1] + 1.35) / 0.35) ** 2 - ((table[:, 2] - 6.9) / 0.8) ** 2)
     face[:, 1] -= 0.20 * under
     lens = np.exp(-((((across - 3.1) / 1.75) ** 2 + ((table[:, 1] - 2.68) / 1.0) ** 2) ** 2))
-    face[:, 0] += np.sign(face[:, 0]) * 0.07 * (across - 3.1) * lens
-    face[:, 1] += 0.09 * (table[:, 1] - 2.6) * lens
+    face[:, 0] += np.sign(face[:, 0]) * 0.09 * (across - 3.1) * lens
+    face[:, 1] += 0.13 * (table[:, 1] - 2.6) * lens
     mouth = np.exp(-((((across - 1.6) / 2.0) ** 2 + ((table[:, 1] + 4.4) / 1.3) ** 2) ** 2))
     face[:, 0] += 0.06 * table[:, 0] * mouth
     face[:, 1] += 0.30 * np.clip((-5.2 - table[:, 1]) / 3.0, 0, 1)  # stomion to chin 4.8 cm

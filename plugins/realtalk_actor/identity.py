@@ -23,7 +23,7 @@ EYE_COLOURS = {
     "blue": ((0.13, 0.24, 0.38), (0.30, 0.36, 0.38)), "grey": ((0.22, 0.26, 0.29), (0.32, 0.33, 0.30)),
 }  # fmt: skip
 SKINS = (
-    (0.69, 0.455, 0.36), (0.65, 0.41, 0.31), (0.59, 0.37, 0.26), (0.51, 0.305, 0.205),
+    (0.65, 0.425, 0.33), (0.615, 0.385, 0.288), (0.57, 0.35, 0.245), (0.51, 0.305, 0.205),
     (0.40, 0.225, 0.145), (0.27, 0.145, 0.088), (0.17, 0.088, 0.054),
 )  # fmt: skip
 STYLES = ("crop", "side", "back", "bob", "long", "curly", "afro", "bun", "buzz", "fringe", "bald")
@@ -79,8 +79,21 @@ _OUTLINE = frozenset(
 _FEMALE: dict[str, float] = {
     "jaw_width": -0.7, "jaw_angle": -0.8, "chin_long": -0.5, "chin_wide": -0.7, "brow_ridge": -1.3, "eye_size": 0.7,
     "nose_long": -0.4, "nose_wide": -0.4, "nose_forward": -0.3, "upper_lip": 0.5, "lower_lip": 0.5, "cupid": 0.5,
-    "brow_height": 0.6, "cheekbones": 0.4, "forehead_slope": -0.6, "nose_tip_up": 0.4, "lid_fold": -0.6,
+    "brow_height": -0.4, "cheekbones": 0.4, "forehead_slope": -0.6, "nose_tip_up": 0.4, "lid_fold": -0.6,
 }  # fmt: skip
+
+
+_PATTERNS: tuple[dict[str, float], ...] = (
+    {"nose_bridge": 0.7, "nose_hump": 0.3, "nose_wide": -0.7, "brow_ridge": 0.5, "upper_lip": -0.6, "lower_lip": -0.3,
+     "chin_forward": 0.4, "lid_fold": -0.3},
+    {"nose_bridge": -1.3, "nose_hump": -0.5, "nose_forward": -0.6, "lid_fold": 1.7, "eye_tilt": 0.8, "cheekbones": 0.8,
+     "brow_ridge": -0.8, "cheek_full": 0.4, "eye_bags": -0.4, "brow_height": 0.3},
+    {"nose_wide": 1.2, "nose_bridge": -0.8, "nose_bulb": 0.6, "upper_lip": 1.1, "lower_lip": 0.9, "lips_forward": 0.7,
+     "forehead_slope": -0.4, "chin_forward": -0.3, "eye_size": 0.3},
+    {"nose_hump": 0.9, "nose_long": 0.3, "nose_forward": 0.4, "nose_bridge": 0.5, "eye_spacing": -0.4,
+     "eye_length": 0.6, "eye_bags": 0.6, "lower_lip": 0.4},
+)  # fmt: skip
+"""Features that go together in people; each face leans to one of these, or hardly to any."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +147,7 @@ def identity(seed: int) -> Identity:
     shape = {}
     for name in MODES:
         # outlines stay near the average, where a face is pleasant; features differ more
-        reach = 0.62 if name in _OUTLINE else 0.9
+        reach = 0.65 if name in _OUTLINE else 0.55 if name == "brow_height" else 1.2
         value = np.clip(rng.normal(), -1.8, 1.8) * reach
         shape[name] = float(value + _FEMALE.get(name, 0.0) * (2 * female - 1) * 0.6)
     overall = (1 + 0.03 * rng.normal(), 1 + 0.03 * rng.normal(), 1 + 0.025 * rng.normal())
@@ -145,6 +158,13 @@ def identity(seed: int) -> Identity:
     skin = np.array(SKINS[low]) * (1 - tone + low) + np.array(SKINS[low + 1]) * (tone - low)
     skin = skin * (1 + rng.normal(size=3) * [0.02, 0.03, 0.05])
     dark = tone > 3.6
+    more = np.random.default_rng(np.random.SeedSequence([0x5EED, seed, 1]))
+    chance = np.array(
+        [0.5, 0.25, 0.05, 0.2] if tone < 2.4 else [0.1, 0.3, 0.15, 0.45] if not dark else [0.04, 0.06, 0.75, 0.15]
+    )
+    lean = float(more.uniform(0.4, 1.2))
+    for name, value in _PATTERNS[more.choice(len(_PATTERNS), p=chance)].items():
+        shape[name] = float(np.clip(shape[name] + lean * value, -2.2, 2.2))
     names = list(HAIR_COLOURS)
     chances = (
         np.array([6, 6, 1, 0.3, 0.1, 0, 0, 0.1, 0.3, 0, 0]) if dark else np.array([2, 4, 4, 2, 1, 1, 2.5, 2, 0.7, 0, 0])
@@ -165,9 +185,9 @@ def identity(seed: int) -> Identity:
     numbers = {
         "beard": beard, "moustache": float(beard > 0.5 or (female < 0.5 and rng.random() < 0.1)),
         "beard_shape": float(rng.random()), "freckles": float(max(0.0, rng.normal() * 0.6 - 0.1) * (tone < 2.4)),
-        "moles": float(rng.integers(0, 5)), "brow_thick": float(np.clip(1 + 0.35 * rng.normal() - 0.3 * female,
+        "moles": float(rng.integers(0, 5)), "brow_thick": float(np.clip(1 + 0.42 * rng.normal() - 0.3 * female,
         0.45, 1.9)),
-        "brow_arch": float(rng.normal() * 0.5 + 0.5 * female), "brow_slant": float(rng.normal()),
+        "brow_arch": float(rng.normal() * 0.65 + 0.4 * female), "brow_slant": float(rng.normal()),
         "brow_gap": float(rng.normal()), "brow_density": float(np.clip(0.85 + 0.25 * rng.normal(), 0.4, 1.3)),
         "blush": float(abs(rng.normal())), "oily": float(np.clip(0.5 + 0.2 * rng.normal(), 0, 1)),
         "eye_dark": float(abs(rng.normal()) * 0.5 + 0.5 * age), "liner": float(female > 0.5) * float(rng.random()),
@@ -180,6 +200,7 @@ def identity(seed: int) -> Identity:
         "hairline": float(rng.normal() * 0.05 + (0.10 * age if female < 0.5 else 0)),
         "volume": float(np.clip(1 + 0.3 * rng.normal(), 0.5, 1.7)), "part": float(rng.choice([-1,
         1]) * rng.uniform(1.2, 3.2)),
+        "eyeshadow": float(female > 0.5) * float(np.clip(more.normal(), 0, 1)),
         "wave": float(abs(rng.normal()) * 0.5), "length": float(rng.uniform(0.6, 1.3)),
     }  # fmt: skip
     natural = np.array([0.80, 0.48, 0.51]) if not dark else np.array([0.76, 0.55, 0.62])

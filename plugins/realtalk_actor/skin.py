@@ -76,8 +76,8 @@ def _brows(who: Identity, rng: np.random.Generator) -> Map:
     for side in (-1, 1):
         arch, slant = 0.16 * n["brow_arch"], 0.10 * n["brow_slant"]
         gap = 0.12 * n["brow_gap"]
-        path = [(1.35 + gap, 4.35 - slant), (2.3, 4.69 - slant * 0.5 + arch * 0.4), (3.5, 4.97 + arch),
-                (4.5, 4.85 + slant * 0.6 + arch * 0.7), (5.55, 4.16 + slant)]  # fmt: skip
+        path = [(1.35 + gap, 4.54 - slant), (2.3, 4.79 - slant * 0.5 + arch * 0.4), (3.5, 5.07 + arch),
+                (4.5, 4.95 + slant * 0.6 + arch * 0.7), (5.55, 4.26 + slant)]  # fmt: skip
         points = np.array([_place(side * x, y) for x, y in path])
         curve = CubicSpline(np.linspace(0, 1, 5), points)
         count = int(700 * n["brow_density"])
@@ -180,6 +180,9 @@ def face_texture(who: Identity, scalp: Map) -> Map:
     colour *= 1 + 0.05 * _blob(0, 7, 3.5, 1.8)[..., None]
     dark = _blob(2.6, 1.65, 1.1, 0.42) + 0.5 * _blob(1.6, 2.4, 0.4, 0.7)
     colour *= 1 - (dark * (0.10 + 0.12 * n["eye_dark"]))[..., None] * np.array([0.7, 1.0, 0.8], np.float32)
+    paint = np.clip(_blob(3.2, 3.45, 1.35, 0.42) + 0.5 * _blob(4.6, 3.2, 0.6, 0.5), 0, 1)[..., None] * n["eyeshadow"]
+    tints = np.array([[0.55, 0.40, 0.36], [0.45, 0.36, 0.42], [0.42, 0.46, 0.55], [0.62, 0.42, 0.30]])
+    colour *= 1 - paint * (1 - tints[who.seed % len(tints)]).astype(np.float32) * 0.75
     if n["freckles"] > 0:
         spots = np.zeros((SIZE, SIZE), np.float32)
         where = np.clip(_blob(3.2, -0.2, 2.4, 1.5) + _blob(0, 0.8, 1.6, 1.5), 0, 1)
