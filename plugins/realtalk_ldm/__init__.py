@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 
 class LdmConfig(ComponentConfig):
-    """Sizes, training and strength of the deformer."""
+    """Start, sizes, training and strength of the deformer."""
+
+    prior: str = "shipped"
+    """Where emotion comes from: `shipped` (learnt from many synthetic actors), a prior's file, or `units` (facial
+    action units on this face)."""
 
     delta: float = Field(1.0, ge=0.0, le=2.0)
     """Strength of every emotion (the paper's δ); 1 shows the prior's full expression at intensity 1."""
@@ -43,7 +47,7 @@ class LdmConfig(ComponentConfig):
     """How strictly lips that speech closes stay closed; 0 leaves it to what the network has learnt."""
 
     steps: int = Field(600, ge=1)
-    """Training steps."""
+    """Training steps, when it learns from action units; a learnt prior is fitted to the face in one go."""
 
     batch: int = Field(64, ge=8, le=4096)
     """Pairs per step."""
@@ -54,7 +58,9 @@ class LdmConfig(ComponentConfig):
     @classmethod
     def tiny(cls) -> Self:
         """Sizes for tests."""
-        return cls(hidden=32, embedding=4, res_blocks=1, feed_forward=32, components=12, steps=60, batch=32)
+        return cls(
+            prior="units", hidden=32, embedding=4, res_blocks=1, feed_forward=32, components=12, steps=60, batch=32
+        )
 
 
 def _load() -> type[LdmDeformer]:
@@ -68,7 +74,7 @@ def realtalk_components() -> Iterable[ComponentSpec]:
     """Declares the deformer."""
     yield declare.emotion_deformer(
         "ldm",
-        summary="Landmark deformation model: eight emotions with intensity, learnt from facial action units.",
+        summary="Landmark deformation model: eight emotions with intensity, from a prior or action units.",
         api=1,
         config=LdmConfig,
         load=_load,

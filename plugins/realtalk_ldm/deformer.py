@@ -18,6 +18,7 @@ from realtalk_core.types import EmotionTrack, LandmarkTrack
 from realtalk_ldm.lips import LipGuard
 from realtalk_ldm.network import DeformationNetwork
 from realtalk_ldm.prior import Prior, label_indices
+from realtalk_ldm.shipped import chosen
 
 if TYPE_CHECKING:
     from realtalk_core.training.data import TrainingData
@@ -36,6 +37,7 @@ class LdmDeformer:
     Attributes:
         total_steps: Training steps.
         gradient_clip: Largest norm of the gradient.
+        remarks: What the user should know before training.
     """
 
     gradient_clip = 1.0
@@ -50,6 +52,7 @@ class LdmDeformer:
         if weights:
             self.net.load_state_dict(weights)
         self.net.eval()
+        self.remarks: tuple[str, ...] = ()
 
     @classmethod
     def from_state(cls, config: LdmConfig, tensors: Mapping[str, Tensor]) -> Self:
@@ -114,9 +117,28 @@ class LdmDeformer:
 
     @classmethod
     def for_training(cls, config: LdmConfig, data: TrainingData) -> Self:
-        """A fresh deformer fitted to the person's face and the prior's displacements of it."""
+        """A deformer fitted to the person's face: the learnt prior's, or a fresh one that learns from action units.
+
+        Raises:
+            UserError: if the prior asked for cannot be read.
+        """
         faces = data.capture.tracks.landmarks[data.train].float()
         prior = Prior.of(data.capture.tracks.neutral.float())
+        shipped, remark = chosen(config)
+        if shipped is not None:
+            lips = {"lips.full": torch.tensor([prior.lips.full]), "lips.follow": prior.lips.follow}
+            made = cls(config, {**shipped.fitted(prior.units.neutral, prior.units.scale), **lips})
+            made.total_steps = 0
+        else:
+            made = cls._to_learn(config, data, faces, prior)
+        made.remarks = (remark,)
+        made._faces, made._prior = faces, prior
+        made._begin()
+        return made
+
+    @classmethod
+    def _to_learn(cls, config: LdmConfig, data: TrainingData, faces: Tensor, prior: Prior) -> Self:
+        """With random weights, and components of what the action units do to this face."""
         random = data.generator(0, salt=41)
         some = faces[torch.randint(len(faces), (EXAMPLES,), generator=random)]
         labels = label_indices(EXAMPLES, random)
@@ -131,7 +153,7 @@ class LdmDeformer:
         sparse = faces[:, list(IBUG68_FROM_MEDIAPIPE478)] if faces.shape[1] == 478 else faces
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(data.seed)
-            made = cls(
+            return cls(
                 config,
                 {
                     "faces.mean": sparse.mean(0),
@@ -142,10 +164,10 @@ class LdmDeformer:
                     "lips.follow": prior.lips.follow,
                 },
             )
-        made._faces, made._prior = faces, prior
-        made._optimizer = torch.optim.Adam(made.net.parameters(), lr=config.learning_rate, betas=(0.9, 0.999))
-        made._set_rate(0)
-        return made
+
+    def _begin(self) -> None:
+        self._optimizer = torch.optim.Adam(self.net.parameters(), lr=self.config.learning_rate, betas=(0.9, 0.999))
+        self._set_rate(0)
 
     def batch(self, data: TrainingData, step: int) -> dict[str, Tensor]:
         """Frames of speech, a label each, and what the prior does to them."""
@@ -161,7 +183,9 @@ class LdmDeformer:
         faces, labels, moves = batch["faces"], batch["labels"], batch["moves"]
         found = self.net(self._normal(faces), labels)
         got = self.centre[labels] + torch.einsum("nr,rkc->nkc", found, self.components)
-        unit = (0.1 * self._prior.units.scale) ** 2
+        if "amount" in batch:
+            got = got * batch["amount"][:, None, None]
+        unit = (0.5 * self.std.mean()) ** 2  # a millimetre on a face of standard size
         error = (got - moves).square().sum(2).mean() / unit
         upper, lower = (list(side) for side in inner_lip_pairs(faces.shape[1]))
         part = (got - moves)[:, upper, 1] - (got - moves)[:, lower, 1]
@@ -177,8 +201,9 @@ class LdmDeformer:
         self._set_rate(step + 1)
 
     def _set_rate(self, step: int) -> None:
-        warm = min(1.0, (step + 1) / max(1, min(50, self.total_steps // 10)))
-        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.total_steps)))
+        total = max(1, self.total_steps)
+        warm = min(1.0, (step + 1) / max(1, min(50, total // 10)))
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
         for group in self._optimizer.param_groups:
             group["lr"] = self.config.learning_rate * warm * (0.02 + 0.98 * cosine)
 

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class VaeConfig(ComponentConfig):
-    """Sizes, training and sampling of the generator. Sizes suit one person's minute; the paper's are in docs/vae.md."""
+    """Start, sizes, training and sampling of the generator. The published sizes are in docs/vae.md."""
+
+    prior: str = "shipped"
+    """What training starts from: `shipped` (the prior of many synthetic actors), `none`, or a prior's file."""
 
     hidden: int = Field(64, ge=8, le=1024)
     """Channels of encoder and decoder (the paper's setting: 256)."""
@@ -40,7 +43,7 @@ class VaeConfig(ComponentConfig):
     """Channels within a coupling layer (the paper's setting: 64)."""
 
     components: int = Field(24, ge=2, le=128)
-    """Components of the person's expression basis that are generated."""
+    """Components of the person's expression basis that are generated, those of the prior among them."""
 
     dropout: float = Field(0.5, ge=0.0, lt=1.0)
     """Dropout within encoder, decoder and sound."""
@@ -48,8 +51,8 @@ class VaeConfig(ComponentConfig):
     augment: float = Field(1.0, ge=0.0, le=2.0)
     """Strength of training augmentation: level, tone colour, noise, voice and speaking rate; 0 is off."""
 
-    steps: int = Field(400, ge=1)
-    """Training steps."""
+    steps: int = Field(400, ge=0)
+    """Training steps; 0 takes the prior as it is, fitted to the person's face."""
 
     batch: int = Field(16, ge=1, le=512)
     """Stretches of speech per step."""
@@ -59,6 +62,9 @@ class VaeConfig(ComponentConfig):
 
     learning_rate: float = Field(1e-3, gt=0.0, le=0.1)
     """Peak learning rate; short warm-up, cosine decay."""
+
+    trunk_rate: float = Field(0.1, ge=0.0, le=1.0)
+    """Learning rate of all but the output layers, relative to theirs, when training starts from a prior."""
 
     weight_decay: float = Field(0.05, ge=0.0, le=1.0)
     """Decoupled weight decay."""
@@ -82,8 +88,8 @@ class VaeConfig(ComponentConfig):
     def tiny(cls) -> Self:
         """Sizes for tests."""
         return cls(
-            hidden=16, latent=4, encoder_layers=2, decoder_layers=2, condition=16, flow_layers=2, flow_hidden=8,
-            components=6, dropout=0.0, augment=0.0, steps=40, batch=4, window=16, learning_rate=5e-3
+            prior="none", hidden=16, latent=4, encoder_layers=2, decoder_layers=2, condition=16, flow_layers=2,
+            flow_hidden=8, components=6, dropout=0.0, augment=0.0, steps=40, batch=4, window=16, learning_rate=5e-3
         )  # fmt: skip
 
 
@@ -102,7 +108,7 @@ def realtalk_components() -> Iterable[ComponentSpec]:
     """Declares the generator."""
     yield declare.landmark_generator(
         "vae",
-        summary="Flow-prior VAE: sound to dense landmarks of neutral speech; learns from one capture.",
+        summary="Flow-prior VAE: sound to dense landmarks of neutral speech; starts from a prior, learns a capture.",
         api=1,
         config=VaeConfig,
         load=_load,

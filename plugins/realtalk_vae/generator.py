@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from realtalk_core.errors import UserError
 from realtalk_core.expression import ExpressionBasis, inner_lip_pairs, lip_gap, upper_face
 from realtalk_core.types import AudioFeatures, LandmarkTrack
 from realtalk_vae import augment
 from realtalk_vae.hush import Hush
 from realtalk_vae.networks import STRIDE, FlowVae, to_whole_steps
+from realtalk_vae.prior import VaePrior, chosen, fitted_basis, shut_face, widened
 
 if TYPE_CHECKING:
     from realtalk_core.training.data import TrainingData
@@ -27,6 +29,13 @@ AVERAGE = 0.98
 VELOCITY_WEIGHT = 3.0
 SPREAD_WEIGHT = 0.3
 UPPER_WEIGHT = 0.15
+LIP_WEIGHT = 0.5
+MOST_LEAD, PLAINLY = 2, 0.02
+"""Largest lead of the mouth over the sound, in frames, that is learnt from a clip; gain of correlation it takes."""
+LEAST_AMOUNT, MOST_AMOUNT = 0.3, 1.6
+"""How much less and more lively than the prior's average actor a person may be."""
+NEAR_SHUT = 4.0
+"""How much more a miss of the lips' gap counts where it is (nearly) shut."""
 
 
 class VaeGenerator:
@@ -37,6 +46,7 @@ class VaeGenerator:
         stride: Frames per latent step.
         total_steps: Training steps.
         gradient_clip: Largest norm of the gradient.
+        remarks: What the user should know before training.
     """
 
     stride = STRIDE
@@ -53,7 +63,14 @@ class VaeGenerator:
         if weights := _under("net.", tensors):
             self.net.load_state_dict(weights)
         self.average = copy.deepcopy(self.net).eval().requires_grad_(False)
-        self.context_frames = self.net.receptive
+        self.lead = int(tensors.get("lead", torch.zeros(1)))
+        self.context_frames = self.net.receptive + abs(self.lead)
+        self.remarks: tuple[str, ...] = ()
+        upper, lower = (list(side) for side in inner_lip_pairs(self.basis.neutral.shape[0]))
+        basis = self.basis
+        self._gaps = (basis.components[:, upper, 1] - basis.components[:, lower, 1]) * basis.scale[:, None]
+        still = basis.neutral + basis.mean
+        self._still_gaps = still[upper, 1] - still[lower, 1]
 
     @classmethod
     def from_state(cls, config: VaeConfig, tensors: Mapping[str, Tensor]) -> Self:
@@ -70,6 +87,7 @@ class VaeGenerator:
             "features.mean": self.mean,
             "features.std": self.std,
             "rest": self.rest,
+            "lead": torch.tensor([self.lead]),
             "hush.share": self.hush.share,
             "hush.low": torch.tensor([self.hush.low]),
             "hush.high": torch.tensor([self.hush.high]),
@@ -96,6 +114,7 @@ class VaeGenerator:
                 "the audio encoder or its parameters have changed"
             )
         front = start % STRIDE
+        rows = ahead(rows, self.lead)
         heard = to_whole_steps(((rows - self.mean) / self.std).T[None], front)
         noise = self._noise((start - front) // STRIDE, heard.shape[2] // STRIDE)
         motion = self.average.sample(heard, noise * self.config.temperature)[0].T[front : front + len(audio)]
@@ -116,7 +135,11 @@ class VaeGenerator:
 
     @classmethod
     def for_training(cls, config: VaeConfig, data: TrainingData) -> Self:
-        """A fresh generator fitted to the capture's face and the features' ranges."""
+        """A generator fitted to the capture's face: from the prior where it fits the sound, else from random weights.
+
+        Raises:
+            UserError: if the prior asked for cannot be read, or there is neither a prior nor a step to train.
+        """
         track = data.capture.landmarks
         neutral = data.capture.tracks.neutral[None]
         if config.landmarks != "auto" and config.landmarks != track.scheme:
@@ -124,25 +147,23 @@ class VaeGenerator:
             track = track.to_scheme(config.landmarks)
         frames = data.train.sort().values
         points = track.points[frames]
-        weight = 1 - (1 - UPPER_WEIGHT) * upper_face(neutral[0])
-        basis = ExpressionBasis.fit(points, neutral[0], weight, min(config.components, max(1, len(frames) - 1)))
         rows = data.features.rows()
         heard = rows[frames.clamp_max(len(rows) - 1)]
-        gap = lip_gap(points)
-        shut = points[gap <= gap.quantile(0.1)]
+        hush = Hush.learnt(augment.Voice.of(_looks(data.features)[frames.clamp_max(len(rows) - 1)]), heard)
+        prior, remark = chosen(config, data.encoder)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(data.seed)
-            made = cls(
-                config,
-                {
-                    **basis.tensors(),
-                    "features.mean": heard.mean(0),
-                    "features.std": heard.std(0, correction=0).clamp_min(0.05),
-                    "rest": basis.encode(shut).mean(0),
-                    **Hush.learnt(augment.Voice.of(_looks(data.features)[frames.clamp_max(len(rows) - 1)]), heard),
-                },
+            if prior is None:
+                made = cls(config, {**_learnt_basis(config, points, neutral[0]), **_ranges_of(heard), **hush})
+            else:
+                made = cls(config, _fitted(config, prior, points, neutral[0], heard, hush))
+        if prior is None and config.steps == 0:
+            raise UserError(
+                f"{remark}: with steps: 0 there is nothing to speak with", "Give it steps, or a prior that fits."
             )
+        made.remarks = (remark,)
         made._prepare(data, frames)
+        made._begin(config.trunk_rate if prior else 1.0)
         return made
 
     def _prepare(self, data: TrainingData, frames: Tensor) -> None:
@@ -151,13 +172,20 @@ class VaeGenerator:
         values = _looks(data.features)
         lack = len(self._motion) - len(values)
         self._sound = torch.cat([values, values[-1:].expand(max(0, lack), -1, -1)])[: len(self._motion)]
+        self._sound = ahead(self._sound, self.lead)
         self._voice = augment.Voice.of(self._sound[frames])
         self._known = torch.zeros(len(self._motion), 1)
         self._known[frames] = 1
         self._frames = frames
+
+    def _begin(self, trunk: float) -> None:
+        """Makes the optimizer; all but the output layers learn at `trunk` times the rate."""
         self._weight = (self.basis.scale / self.basis.scale.max()).sqrt()
+        output = [*self.net.leave.parameters(), *self.net.direct.parameters()]
+        known = {id(p) for p in output}
+        rest = [p for p in self.net.parameters() if id(p) not in known]
         self._optimizer = torch.optim.AdamW(
-            self.net.parameters(),
+            [{"params": output, "share": 1.0}, {"params": rest, "share": trunk}],
             lr=self.config.learning_rate,
             betas=(0.9, 0.99),
             weight_decay=self.config.weight_decay,
@@ -207,15 +235,30 @@ class VaeGenerator:
         known, truth = batch["known"], batch["motion"]
         told_fit, said_fit = self._fit(told, truth, known), self._fit(said, truth, known)
         spread = self._spread(said, truth, known)
+        lips = self._lips(said, truth, known) + 0.5 * self._lips(told, truth, known)
         ramp = min(1.0, (step + 1) / (0.2 * self.total_steps))
-        loss = 0.5 * told_fit + said_fit + SPREAD_WEIGHT * spread + self.config.kl * ramp * softplus(divergence)
+        loss = 0.5 * told_fit + said_fit + SPREAD_WEIGHT * spread + LIP_WEIGHT * lips
+        loss = loss + self.config.kl * ramp * softplus(divergence)
         return {
             "loss": loss,
             "posterior": told_fit.detach(),
             "prior": said_fit.detach(),
             "kl": divergence.detach(),
             "spread": spread.detach(),
+            "lips": lips.detach(),
         }
+
+    def _lips(self, got: Tensor, truth: Tensor, known: Tensor) -> Tensor:
+        """Miss of the gaps between the inner lips; shut lips may be pressed together further, but not parted."""
+        unit = self._gaps.square().sum(0).sqrt().mean().clamp_min(1e-3)
+        zero = self._still_gaps[:, None]
+        told, true = (torch.einsum("bct,cp->bpt", x, self._gaps) + zero for x in (got, truth))
+        shut = (self.rest @ self._gaps)[:, None] + zero
+        above = (true - shut).clamp_min(0) / unit
+        miss = (told - true) / unit
+        miss = torch.where(above < 0.1, miss.clamp_min(0), miss)
+        near = 1 + NEAR_SHUT * torch.exp(-(above / 0.3).square())
+        return (miss.square() * near * known).sum() / (known.sum() * miss.shape[1]).clamp_min(1)
 
     def _fit(self, got: Tensor, truth: Tensor, known: Tensor) -> Tensor:
         miss = (got - truth) * self._weight[:, None]
@@ -246,10 +289,11 @@ class VaeGenerator:
                 mean.lerp_(value, 1 - keep)
 
     def _set_rate(self, step: int) -> None:
-        warm = min(1.0, (step + 1) / max(1, min(100, self.total_steps // 10)))
-        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.total_steps)))
+        total = max(1, self.total_steps)
+        warm = min(1.0, (step + 1) / max(1, min(100, total // 10)))
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
         for group in self._optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * warm * (0.02 + 0.98 * cosine)
+            group["lr"] = self.config.learning_rate * group["share"] * warm * (0.02 + 0.98 * cosine)
 
     def training_state(self) -> dict[str, Tensor]:
         """Raw weights and their average."""
@@ -259,6 +303,61 @@ class VaeGenerator:
         """Puts `training_state` back."""
         self.net.load_state_dict(_under("net.", tensors))
         self.average.load_state_dict(_under("average.", tensors))
+
+
+def _learnt_basis(config: VaeConfig, points: Tensor, neutral: Tensor) -> dict[str, Tensor]:
+    """Expression basis of the person alone, and the resting face in it."""
+    weight = 1 - (1 - UPPER_WEIGHT) * upper_face(neutral)
+    basis = ExpressionBasis.fit(points, neutral, weight, min(config.components, max(1, len(points) - 1)))
+    return {**basis.tensors(), "rest": basis.encode(shut_face(points)[None])[0]}
+
+
+def _ranges_of(heard: Tensor) -> dict[str, Tensor]:
+    return {"features.mean": heard.mean(0), "features.std": heard.std(0, correction=0).clamp_min(0.05)}
+
+
+def _fitted(
+    config: VaeConfig, prior: VaePrior, points: Tensor, neutral: Tensor, heard: Tensor, hush: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """The prior on this face, as lively as the person: the spreads of generated and tracked lip gap agree."""
+    weight = 1 - (1 - UPPER_WEIGHT) * upper_face(neutral)
+    shipped = {name: prior.tensors[name] for name in ("features.mean", "features.std")}
+    net = _under("net.", prior.tensors)
+    count = prior.tensors["rest"].numel()
+
+    def tensors(own: int, amount: float, lead: int = 0) -> dict[str, Tensor]:
+        basis = fitted_basis(prior, points, neutral, weight, own, amount)
+        own = basis.scale.numel() - count
+        weights = {f"net.{name}": value for name, value in widened(net, count + own).items()}
+        rest = torch.cat([prior.tensors["rest"], torch.zeros(own)])
+        return {**weights, **basis.tensors(), **shipped, **hush, "rest": rest, "lead": torch.tensor([lead])}
+
+    first = VaeGenerator(config, tensors(0, 1.0)).generate(AudioFeatures(heard, 25.0))
+    generated, tracked = (_liveliness(x) for x in (first.points, points))
+    amount = min(max(tracked / max(generated, 1e-3), LEAST_AMOUNT), MOST_AMOUNT)
+    return tensors(max(0, config.components - count), amount, _lead(lip_gap(first.points), lip_gap(points)))
+
+
+def _lead(generated: Tensor, tracked: Tensor) -> int:
+    """By how many frames this clip's mouth is ahead of the sound, as far as that is plain from the lips' gap."""
+    inside = slice(MOST_LEAD, len(tracked) - MOST_LEAD)
+    if len(tracked) < 100:
+        return 0
+    lags = range(-MOST_LEAD, MOST_LEAD + 1)
+    fit = {k: float(torch.stack([generated.roll(-k)[inside], tracked[inside]]).corrcoef()[0, 1]) for k in lags}
+    best = max(fit, key=fit.__getitem__)
+    return best if fit[best] > fit[0] + PLAINLY else 0
+
+
+def ahead(rows: Tensor, frames: int) -> Tensor:
+    """Rows heard `frames` earlier than they sound; the ends are repeated."""
+    at = (torch.arange(len(rows)) + frames).clamp(0, len(rows) - 1)
+    return rows[at]
+
+
+def _liveliness(points: Tensor) -> float:
+    gap = lip_gap(points)
+    return float(gap.quantile(0.9) - gap.quantile(0.1))
 
 
 def _looks(features: AudioFeatures) -> Tensor:

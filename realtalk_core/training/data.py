@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from realtalk_core.capture import Capture
+from realtalk_core.spec import ComponentConfig
 from realtalk_core.types import AudioFeatures
+
+
+def encoder_name(name: str, config: ComponentConfig) -> str:
+    """Names an audio encoder together with its parameters; features of equal names mean the same.
+
+    >>> encoder_name("mel", ComponentConfig())
+    'mel:44136fa3'
+    """
+    text = json.dumps(config.model_dump(mode="json"), sort_keys=True)
+    return f"{name}:{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True)
@@ -20,6 +33,7 @@ class TrainingData:
         features: One row per frame of the capture.
         train: Indices of frames to learn from (valid ones of the first part of the clip).
         held_out: Indices of valid frames after them, for measuring only.
+        encoder: What encoded the sound (`encoder_name`); empty if unknown.
         seed: Seed of the run; components derive each step's randomness from it with `generator`.
     """
 
@@ -28,6 +42,7 @@ class TrainingData:
     train: Tensor
     held_out: Tensor
     seed: int = 0
+    encoder: str = ""
 
     def generator(self, step: int, salt: int = 0) -> torch.Generator:
         """A random generator that depends on nothing but seed, salt and step."""

@@ -22,7 +22,7 @@ from realtalk_core.errors import UserError
 from realtalk_core.footage import store_footage
 from realtalk_core.person import Person
 from realtalk_core.spec import PIPELINE_STAGES, Stage
-from realtalk_core.training.data import TrainingData
+from realtalk_core.training.data import TrainingData, encoder_name
 from realtalk_core.training.loop import LoopOptions, StageFiles, StageTraining
 from realtalk_core.training.measure import tools
 from realtalk_core.training.observe import notifier
@@ -50,6 +50,7 @@ class Session:
         resume: Go on from what is there.
         options: How the loop runs.
         progress: Told how far it is.
+        remark: Told what the user should know, such as which weights a stage starts from.
         seconds: Filled while running: time per step of the work.
     """
 
@@ -63,6 +64,7 @@ class Session:
     resume: bool = False
     options: LoopOptions = field(default_factory=LoopOptions)
     progress: Progress = lambda *_: None
+    remark: Callable[[str], None] = lambda _: None
     seconds: dict[str, float] = field(default_factory=dict)
 
     def run(self) -> None:
@@ -123,8 +125,9 @@ class Session:
         """The capture with its sound as the configured encoder hears it."""
         chosen = self.config.stages["audio"]
         frames = len(self.capture)
+        name = encoder_name(chosen.spec.name, chosen.config)
         data = TrainingData(
-            self.capture, AudioFeatures(torch.zeros(frames, 1), self.capture.fps), train, held_out, self.seed
+            self.capture, AudioFeatures(torch.zeros(frames, 1), self.capture.fps), train, held_out, self.seed, name
         )
         if "audio" in self.stages and trainable(chosen):
             with self._timed("audio"):
@@ -166,7 +169,10 @@ class Session:
             files.state.unlink(missing_ok=True)
         elif training.finished():
             return {**entry, "steps": checkpoint.read_header(files.checkpoint).metrics["total"]}
-        header = training.run(build(spec, chosen.config, data=data), resume=self.resume)
+        component = build(spec, chosen.config, data=data)
+        for sentence in getattr(component, "remarks", ()):
+            self.remark(sentence)
+        header = training.run(component, resume=self.resume)
         return {**entry, "steps": header.metrics["total"]}
 
     def _digest(self) -> str:
