@@ -61,7 +61,16 @@ def register(app: typer.Typer) -> None:
         _same_capture(output, opened, existing)
         with Bars("steps") as bars:
             session = Session(
-                opened, output, chosen, stages, _split(output, split, existing), seed, consent, resume, progress=bars
+                opened,
+                output,
+                chosen,
+                stages,
+                _split(output, split, existing),
+                seed,
+                consent,
+                resume,
+                progress=bars,
+                remark=note,
             )
             try:
                 session.run()
