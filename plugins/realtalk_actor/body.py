@@ -17,9 +17,10 @@ Body = tuple[float, float, float]
 # y, half width, half depth, z of the middle, of the neck and torso
 _RINGS = np.array([
     (-3.0, 4.35, 4.7, -5.7), (-6.0, 4.4, 4.75, -5.6), (-9.0, 4.5, 4.75, -5.6), (-11.0, 4.8, 4.95, -5.7),
-    (-12.5, 5.7, 5.5, -6.0), (-13.7, 7.4, 6.2, -6.3), (-14.9, 10.2, 6.9, -6.5), (-16.1, 13.6, 7.7, -6.5),
-    (-17.8, 16.8, 8.6, -6.4), (-20.5, 18.9, 9.6, -6.1), (-25.0, 20.2, 10.6, -5.7), (-32.0, 20.6, 11.4, -5.3),
-    (-42.0, 20.0, 11.6, -5.0),
+    (-12.5, 5.6, 5.5, -6.0), (-13.6, 7.3, 6.2, -6.3), (-14.6, 10.0, 6.9, -6.5), (-15.5, 12.8, 7.6, -6.5),
+    (-16.8, 15.3, 8.3, -6.4), (-18.6, 16.9, 9.0, -6.2), (-21.5, 18.2, 9.9, -6.0), (-25.0, 18.9, 10.6, -5.7),
+    (-32.0, 19.4, 11.4, -5.3),
+    (-42.0, 19.2, 11.6, -5.0),
 ])  # fmt: skip
 
 
@@ -128,9 +129,14 @@ _COLUMNS = 96
 def _cloth(points: Array, colour: Array, closed: bool = False) -> Part:
     """A grid `R C 3` of cloth; beside the neck it goes a little with the head."""
     rows, columns, _ = points.shape
+    facing = np.cross(np.diff(points, axis=0)[:, :-1], np.diff(points, axis=1)[:-1])
+    outward = points[:-1, :-1] - np.array([0, -22.0, -6.0])
+    step = 1 if (facing * outward).sum() > 0 else -1  # the lit side is the outer one
     flat = points.reshape(-1, 3)
     share = np.clip((flat[:, 1] + 15.0) / 8.5, 0, 1) * 0.6
-    return part(flat, grid_triangles(rows, columns, closed)[:, ::-1], CLOTH, PARTS["torso"], colour=colour, head=share)
+    return part(
+        flat, grid_triangles(rows, columns, closed)[:, ::step], CLOTH, PARTS["torso"], colour=colour, head=share
+    )
 
 
 def _folds(A: Array, Y: Array, rng: np.random.Generator) -> Array:
@@ -213,12 +219,12 @@ def _leaf(side: int, colour: Array, shape: Body) -> Part:
     y = fold_y + (edge_y - fold_y) * w - 1.2 * inside
     off = 0.30 + 0.42 * np.sin(np.pi * np.clip(0.12 + 0.62 * v, 0, 1)) + 0.12 * w - 0.25 * inside
     grid = _outward(angle, y, off, shape)
-    return _cloth(grid if side > 0 else grid[::-1], colour)
+    return _cloth(grid, colour)
 
 
 def _placket(colour: Array, button: Array, shape: Body) -> list[Part]:
     """The strip down a shirt's front, and its buttons."""
-    y = np.linspace(-18.2, -40, 30)
+    y = np.linspace(-17.7, -40, 30)
     across = np.linspace(-1, 1, 7)
     Y, X = np.meshgrid(y, across, indexing="ij")
     A = np.pi / 2 - X * 0.105
@@ -266,7 +272,7 @@ def _blazer(colour: Array, shape: Body, rng: np.random.Generator) -> list[Part]:
         level = high[None] - V * (wide * down)[None]
         lift = 0.80 + 0.55 * V**0.5
         grid = _outward(angle, level, lift, shape)
-        pieces.append(_cloth(grid if side < 0 else grid[::-1], colour * 0.80))
+        pieces.append(_cloth(grid, colour * 0.85))
     return pieces
 
 

@@ -134,7 +134,8 @@ def scalp_texture(who: Identity, size: int) -> NDArray[np.float32]:
         return np.asarray(edge * shaved * (0.45 + 0.9 * grain), np.float32)
     if who.style == "buzz":
         return np.asarray(edge * np.clip(0.58 + 0.55 * (grain - 0.35), 0, 0.95), np.float32)
-    tint = 0.96 * _step(depth, 0.005, 0.13) + 0.16 * _step(depth, -0.05, 0.03)
+    ahead = 0.05 if who.style in ("crop", "fringe") else 0.0  # hair that falls forward shades its own roots
+    tint = 0.96 * _step(depth + ahead, 0.005, 0.13) + 0.16 * _step(depth, -0.05, 0.03)
     strands = np.zeros((size, size), np.float32)
     wanted = 5200
     at = rng.uniform(-1.9, 1.9, (wanted * 12, 2))
@@ -269,7 +270,10 @@ def _base(who: Identity) -> Part:
     if who.style == "afro":
         rng = np.random.default_rng([who.seed, 12])
         bumps = 0.93 + 0.16 * rng.random(len(q)) ** 1.5
-    share = 0.62 if who.style != "afro" else 0.95
+    share = {"afro": 0.95, "curly": 0.45}.get(who.style, 0.62)
+    if who.style in ("side", "bob", "long"):  # locks rise out of the parting; the base must not hide where they begin
+        away = np.abs(skin[:, 0] - _parting(who, skin[:, 2]))
+        high = high * (1 - 0.85 * np.exp(-((away / 1.5) ** 2)) * _step(skin[:, 1], 4, 8))
     at = skin + out * (high * share * bumps * _step(behind, 0, 0.22) - 0.10 * (1 - _step(behind, 0, 0.04)))[:, None]
     tangent = _combed(who, skin, out)
     if who.style == "afro":
@@ -351,7 +355,7 @@ def _grow(
             depth = np.maximum(depth, 0.14)
         elif hanging:
             depth = np.maximum(depth, 0.25 * _step(-at[:, 1], -7.0, -3.0))
-        rise = _step(length * f, 0, np.minimum(2.2, 0.45 * length).mean()) if s else np.zeros(n)
+        rise = _step(length * f, 0, min(1.5 if hanging else 2.2, 0.45 * float(length.mean()))) if s else np.zeros(n)
         high = _height(who, on_skin, q, np.maximum(depth, 0.02)) * layer * (rise - 0.10 * (1 - rise))
         high = high + lift * f**1.5 * length * 0.12
         free = _step(-at[:, 1], -2.0, 2.5) if hanging else np.zeros(n)
@@ -451,7 +455,7 @@ def _locks(who: Identity, style: Style, rng: np.random.Generator, body: Body) ->
         tangent /= np.linalg.norm(tangent, axis=2, keepdims=True) + 1e-9
         across = np.cross(tangent, facing)
         across /= np.linalg.norm(across, axis=2, keepdims=True) + 1e-9
-    taper = np.minimum(0.62 + 2.0 * f, 1) * np.clip(1 - np.clip((f - 0.45) / 0.55, 0, 1) ** 1.7, 0.05, 1)
+    taper = np.minimum(0.15 + 5.5 * f, 1) * np.clip(1 - np.clip((f - 0.45) / 0.55, 0, 1) ** 1.7, 0.05, 1)
     half = style.width * rng.uniform(0.75, 1.2, (n, 1)) * taper[None]
     half = half * np.minimum(1, 0.45 + ends * length / (6 * style.width))[:, None]
     tilt = (rng.normal(size=n) * 0.16)[:, None, None]
@@ -486,7 +490,7 @@ def _fine(who: Identity, style: Style, rng: np.random.Generator, body: Body) -> 
     begin = start[(depth < 0.10) & upper]
     begin = np.repeat(begin, 3, 0)
     begin = begin + rng.normal(size=begin.shape) * 0.03
-    loose = start[rng.choice(len(start), 26, replace=False)]
+    loose = start[rng.choice(len(start), 18, replace=False)]
     loose = loose[directions(loose)[:, 1] > 0.3]
     q = np.concatenate([begin, loose])
     n, m = len(q), len(begin)
@@ -500,7 +504,7 @@ def _fine(who: Identity, style: Style, rng: np.random.Generator, body: Body) -> 
     tangent /= np.linalg.norm(tangent, axis=2, keepdims=True) + 1e-9
     across = np.cross(tangent, facing)
     f = np.linspace(0, 1, rows)
-    half = np.where(np.arange(n) < m, 0.085, 0.075)[:, None] * np.minimum(0.3 + 3 * f, 1 - 0.9 * f**2)[None]
+    half = np.where(np.arange(n) < m, 0.085, 0.11)[:, None] * np.minimum(0.3 + 3 * f, 1 - 0.9 * f**2)[None]
     points = np.stack([line - across * half[..., None], line + across * half[..., None]], 2)
     return _strips(points, tangent, np.broadcast_to(who.hair, (n, rows, 3)), rng)
 

@@ -53,7 +53,7 @@ class Lashes:
         way = np.stack([self.fan, 0.30 * self.up, zero + 0.75], 1) + radial * 0.6
         bend = np.stack([self.fan * 0.3, 0.62 * self.up * self.curl, zero], 1)
         out = np.zeros((len(root), STEPS, 2, 3))
-        thick = np.full(len(root), 0.036)
+        thick = np.full(len(root), 0.027)
         for s in range(STEPS):
             f = s / (STEPS - 1)
             middle = root + (way * 0.62 * f + bend * f * f) * (self.reach * 0.75)[:, None]
@@ -78,8 +78,8 @@ def lashes(who: Identity) -> Lashes:
     rows = []
     for eye, hole in enumerate((shape.right_eye, shape.left_eye)):
         corner = int(hole.upper.sum()) - 1
-        for up, count, reach in ((1, 44, 0.50),):
-            t = 0.06 + 0.9 * (np.arange(count) + rng.uniform(0.2, 0.8, count)) / count
+        for up, count, reach in ((1, 44, 0.42),):
+            t = 0.16 + 0.78 * (np.arange(count) + rng.uniform(0.2, 0.8, count)) / count
             at = t * corner if up > 0 else len(hole.edge) - t * (len(hole.edge) - corner)
             k = at.astype(int)
             n = len(hole.edge)
