@@ -84,9 +84,13 @@ def _outward(angle: Array, y: Array, off: Array | float, shape: Body) -> Array:
     return np.asarray(at(angle, y) + normal * np.asarray(off)[..., None])
 
 
-def _turn() -> Array:
+_COLUMNS = 96
+"""Columns of garments round the neck."""
+
+
+def _turn(columns: int = _COLUMNS) -> Array:
     """Angles of the columns of what goes round the neck: closest together in front."""
-    even = np.linspace(0, 2 * np.pi, _COLUMNS, endpoint=False)
+    even = np.linspace(0, 2 * np.pi, columns, endpoint=False)
     return np.asarray(even + 0.55 * np.cos(even))
 
 
@@ -109,10 +113,11 @@ def neck(colour: Array, collar: str, shape: Body) -> Part:
     """Neck and the skin down to where the collar covers it; it goes with the head above and the torso below."""
     rows, columns = 44, 60
     y = np.concatenate([np.linspace(-3.5, -8.0, 6), np.linspace(-8.5, -24, rows - 6)])
-    angle = np.linspace(0, 2 * np.pi, columns, endpoint=False)
+    angle = _turn(columns)
     Y, A = np.meshgrid(y, angle, indexing="ij")
     points = _surface(A.ravel(), Y.ravel(), *shape)
-    under = np.clip((_neckline(collar, A) - (0.3 if collar == "shirt" else 0.0) - Y) / 0.5, 0, 1).ravel()
+    line = _neckline(collar, A) - (0.25 if collar == "shirt" else 0.0)
+    under = np.clip((line - Y) / 0.5, 0, 1).ravel()
     sunk = _outward(A.ravel(), Y.ravel(), -0.9, shape)
     points += (sunk - points) * under[:, None]
     share = np.clip((points[:, 1] + 15.0) / 6.5, 0, 1)
@@ -121,9 +126,6 @@ def neck(colour: Array, collar: str, shape: Body) -> Part:
     tint = np.asarray(colour) * np.array([1.0, 0.965, 0.95])
     faces = grid_triangles(rows, columns, closed=True)[:, ::-1]
     return part(points, faces, PLAIN_SKIN, PARTS["torso"], colour=tint, head=share, jaw=jaw)
-
-
-_COLUMNS = 96
 
 
 def _cloth(points: Array, colour: Array, closed: bool = False) -> Part:
@@ -172,8 +174,8 @@ def clothes(collar: str, colour: Array, second: Array, shape: Body, rng: np.rand
     rows = np.concatenate([np.linspace(0, 0.12, 5), np.linspace(0.15, 1, 27) ** 1.15])
     S, A = np.meshgrid(rows, angle, indexing="ij")
     Y = top[None] + (-42 - top[None]) * S
-    off = 0.30 + _folds(A, Y, rng) * np.clip(S * 9 - 0.4, 0, 1) * (0.4 if blazer else 1)
-    off[0] = 0.12
+    off = 0.36 + _folds(A, Y, rng) * np.clip(S * 9 - 0.4, 0, 1) * (0.4 if blazer else 1)
+    off[0] = 0.42 if collar == "shirt" else 0.12
     pieces = [_cloth(_outward(A, Y, off, shape), main, closed=True)]
     if collar == "shirt":
         pieces += [_leaf(side, main, shape) for side in (-1, 1)]
@@ -188,7 +190,7 @@ def clothes(collar: str, colour: Array, second: Array, shape: Body, rng: np.rand
 
 
 def _band(collar: str, top: Array, colour: Array, shape: Body) -> Part:
-    """The ribbed edge of a neckline, or a rolled collar."""
+    """The bound edge of a neckline, or a rolled collar."""
     angle = _turn()
     if collar == "turtle":
         s = np.linspace(0, 1, 12)
@@ -196,13 +198,12 @@ def _band(collar: str, top: Array, colour: Array, shape: Body) -> Part:
         off = off + 0.16 * np.exp(-(((s - 0.60) / 0.2) ** 2))
         off[[0, -1]] = (-0.3, 0.15)
     else:
-        drop, off = (
-            np.array([0.25, 0.30, 0.12, -0.25, -0.60, -0.72, -0.76]),
-            np.array([-0.2, 0.18, 0.40, 0.47, 0.44, 0.36, 0.2]),
-        )
+        drop = np.array([-0.05, 0.28, 0.12, -0.25, -0.60, -0.72, -0.76])
+        off = np.array([-0.6, 0.20, 0.42, 0.48, 0.44, 0.36, 0.2])
     A = np.broadcast_to(angle, (len(drop), _COLUMNS))
-    ribs = 0.02 * np.cos(np.pi / 2 * np.arange(_COLUMNS))[None] * (off > 0.3)[:, None]
-    return _cloth(_outward(A, top[None] + drop[:, None], off[:, None] + ribs, shape), colour, closed=True)
+    return _cloth(
+        _outward(A, top[None] + drop[:, None], np.broadcast_to(off[:, None], A.shape), shape), colour, closed=True
+    )
 
 
 def _leaf(side: int, colour: Array, shape: Body) -> Part:

@@ -74,7 +74,7 @@ STYLES: dict[str, Style] = {
     "afro": Style(420, 3.3, 2.9, 2.2, 2.2, 0.42, 1.2, 6, 0.30),
     "bun": Style(300, 0.50, 0.45, 20.0, 16.0, 0.75, 0.04, 8),
     "buzz": Style(0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0),
-    "bald": Style(0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0),
+    "bald": Style(420, 0.30, 0.42, 2.6, 2.2, 0.34, 0.22, 6),
 }
 _HANGING = ("bob", "long", "curly")
 
@@ -130,7 +130,7 @@ def scalp_texture(who: Identity, size: int) -> NDArray[np.float32]:
     if who.style == "bald":
         crown = _step(np.hypot(q[:, 0], q[:, 1]).reshape(size, size), 1.1, 1.6)
         sides = np.maximum(0.25 * crown, 1 - _step(np.abs(q[:, 1]).reshape(size, size), 0.5, 0.95)) * crown
-        shaved = 0.10 + 0.34 * sides
+        shaved = 0.08 + (0.75 if _wreath(who) else 0.38) * sides
         return np.asarray(edge * shaved * (0.45 + 0.9 * grain), np.float32)
     if who.style == "buzz":
         return np.asarray(edge * np.clip(0.58 + 0.55 * (grain - 0.35), 0, 0.95), np.float32)
@@ -167,7 +167,7 @@ def _height(who: Identity, at: Array, q: Array, depth: Array) -> Array:
         high = high * (0.85 + 0.35 * front)
     elif who.style in ("side", "bob", "long"):
         away = np.abs(x - _parting(who, z))
-        crease = 1 - 0.62 * np.exp(-((away / 1.1) ** 2)) * up * _step(-z, -6, 0 + 9) ** 0
+        crease = 1 - (0.38 if who.style == "side" else 0.62) * np.exp(-((away / 1.1) ** 2)) * up
         high = high * crease
         if who.style == "side":
             high = high * (1 + 0.35 * front * np.exp(-(((away - 2.5) / 2.4) ** 2)))
@@ -223,6 +223,11 @@ KNOT = np.array([0.0, 13.2, -10.6])
 """Where tied hair meets, on the average head, cm."""
 
 
+def _wreath(who: Identity) -> bool:
+    """Whether a bald actor has kept the hair round the sides."""
+    return who.age > 0.45 and who.female < 0.5
+
+
 def hair(who: Identity, body: Body) -> list[Part]:
     """The actor's hair.
 
@@ -234,10 +239,12 @@ def hair(who: Identity, body: Body) -> list[Part]:
         No part for shaved heads; else the base, the locks, and fine strands.
     """
     style = STYLES[who.style]
-    if style.locks == 0:
+    if style.locks == 0 or (who.style == "bald" and not _wreath(who)):
         return []
     rng = np.random.default_rng([who.seed, 9])
-    pieces = [_base(who), _locks(who, style, rng, body), _fine(who, style, rng, body)]
+    pieces = [_locks(who, style, rng, body)]
+    if who.style != "bald":
+        pieces += [_base(who), _fine(who, style, rng, body)]
     if who.style == "bun":
         pieces.append(_knot(who, rng))
     out = joined(pieces)
@@ -273,7 +280,9 @@ def _base(who: Identity) -> Part:
     share = {"afro": 0.95, "curly": 0.45}.get(who.style, 0.62)
     if who.style in ("side", "bob", "long"):  # locks rise out of the parting; the base must not hide where they begin
         away = np.abs(skin[:, 0] - _parting(who, skin[:, 2]))
-        high = high * (1 - 0.85 * np.exp(-((away / 1.5) ** 2)) * _step(skin[:, 1], 4, 8))
+        high = high * (
+            1 - (0.6 if who.style == "side" else 0.85) * np.exp(-((away / 1.5) ** 2)) * _step(skin[:, 1], 4, 8)
+        )
     at = skin + out * (high * share * bumps * _step(behind, 0, 0.22) - 0.10 * (1 - _step(behind, 0, 0.04)))[:, None]
     tangent = _combed(who, skin, out)
     if who.style == "afro":
@@ -402,6 +411,8 @@ def _resampled(line: Array, ends: Array, rows: int, bend: float = 1.0) -> Array:
 
 def _locks(who: Identity, style: Style, rng: np.random.Generator, body: Body) -> Part:
     q = np.concatenate([_even_roots(style.locks, who, rng), _seam_roots(who, style, rng)])
+    if who.style == "bald":
+        q = q[directions(q)[:, 1] < 0.50 + 0.05 * rng.normal(size=len(q))]
     if who.style in ("bob", "long"):
         q = q[directions(q)[:, 1] > -0.25]
     n = len(q)
@@ -449,7 +460,7 @@ def _locks(who: Identity, style: Style, rng: np.random.Generator, body: Body) ->
         period = {"curly": 4.4, "afro": 1.6}.get(who.style, 7.0)
         angle = phase[:, None] + run * 2 * np.pi / period
         grown = np.clip(run / (9 if who.style in ("bob", "long") else 2.0), 0, 1)
-        line = line + (across * np.sin(angle)[..., None] + 0.7 * facing * np.cos(angle)[..., None]) * (size * grown)[
+        line = line + (across * np.sin(angle)[..., None] + 0.5 * facing * np.cos(angle)[..., None]) * (size * grown)[
             ..., None]  # fmt: skip
         tangent = np.gradient(line, axis=1)
         tangent /= np.linalg.norm(tangent, axis=2, keepdims=True) + 1e-9
