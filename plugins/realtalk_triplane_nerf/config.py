@@ -72,6 +72,10 @@ class TriplaneNerfConfig(ComponentConfig):
     samples_per_ray: int = Field(32, ge=4, le=256)
     """Most samples a ray may have."""
 
+    tolerance: float = Field(1 / 256, ge=0.0, le=0.5)
+    """Most that rendering faster may change a premultiplied colour: rays end, and colours are spared, where less than
+    this can still be seen. 0 evaluates every sample."""
+
     chunks_per_step: int = Field(16, ge=1, le=64)
     """Frames that a training step draws rays from; each is one chunk of work."""
 

@@ -98,7 +98,7 @@ class TriplaneField(nn.Module):
         count = points.shape[1]
         rows = max(1, -(-count // ROWS)) * ROWS
         geometry = encode_planes(F.pad(points, (0, rows - count)), self.tables, self.layout, sink).T.to(self.compute)
-        hidden, weight, bias = self._folded(condition)
+        hidden, weight, bias = (x.to(self.compute) for x in self.folded(condition))
         inner = torch.relu(F.linear(geometry, hidden))
         x = torch.relu(F.linear(torch.cat((geometry, inner), 1), weight, bias))
         x = torch.relu(self._linear(self.second, x))
@@ -118,12 +118,16 @@ class TriplaneField(nn.Module):
     def _linear(self, layer: nn.Linear, x: Tensor) -> Tensor:
         return F.linear(x, layer.weight.to(self.compute), layer.bias.to(self.compute))
 
-    def _folded(self, condition: FrameCondition) -> tuple[Tensor, Tensor, Tensor]:
-        """First layers with the frame's condition folded into them; see `RegionAttention.folded`."""
+    def folded(self, condition: FrameCondition) -> tuple[Tensor, Tensor, Tensor]:
+        """First layers with the frame's condition folded into them; see `RegionAttention.folded`.
+
+        Returns:
+            The gates' inner layers, and weight and bias of the layer on (geometry, ReLU of those), in float32.
+        """
         columns = self.layout.columns
         code = self.code(condition.landmarks)
         plain, on_code, on_scores = self.first.weight.split((columns, LANDMARK_CODE, len(condition.scores)), 1)
         gated = (self.mouth.folded(on_code, code), self.eyes.folded(on_scores, condition.scores))
         hidden = torch.cat((self.mouth.inner.weight, self.eyes.inner.weight))
         bias = self.first.bias + self.gate_offset * (on_code @ code + on_scores @ condition.scores)
-        return hidden.to(self.compute), torch.cat((plain, *gated), 1).to(self.compute), bias.to(self.compute)
+        return hidden, torch.cat((plain, *gated), 1), bias

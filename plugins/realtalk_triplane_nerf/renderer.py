@@ -9,15 +9,18 @@ import torch
 from torch import Tensor
 
 from realtalk_core.errors import ShapeError
+from realtalk_core.nn._jit import on_cpu
 from realtalk_core.nn.marching import Shell
 from realtalk_core.nn.parallel import in_threads, worker_count
 from realtalk_core.nn.rays import camera_rays, meet_box, pixel_centres
+from realtalk_core.nn.warp import WarpField
 from realtalk_core.stages import Batch
 from realtalk_core.training.data import TrainingData
 from realtalk_core.types import CameraTrack, Drive, FrameBatch, Scheme
 from realtalk_triplane_nerf.condition import features_of, in_scheme
 from realtalk_triplane_nerf.config import TriplaneNerfConfig
 from realtalk_triplane_nerf.field import FrameCondition, TriplaneField
+from realtalk_triplane_nerf.fused import FusedField, available
 from realtalk_triplane_nerf.head import Head, render_rays
 from realtalk_triplane_nerf.training import Trainer
 
@@ -49,6 +52,7 @@ class TriplaneNerf:
     ) -> None:
         self.config, self.head, self.field, self.shell, self.trainer = config, head, field, shell, trainer
         self.total_steps = config.steps
+        self.fused: FusedField | None = None
 
     @property
     def context_frames(self) -> int:
@@ -68,55 +72,95 @@ class TriplaneNerf:
         gpu = "; no CUDA kernels yet, so the GPU is not used" if torch.cuda.is_available() else ""
         return f"numba {numba.__version__} kernels on {worker_count()} worker threads, for tensors are on the CPU{gpu}"
 
-    def render(self, drive: Drive, cameras: CameraTrack) -> Iterator[FrameBatch]:
+    def render(self, drive: Drive, cameras: CameraTrack, region: Tensor | None = None) -> Iterator[FrameBatch]:
         """Renders the head; see `Renderer.render`.
 
+        Args:
+            drive: What moves the face.
+            cameras: One per frame.
+            region: `T H W` bool, which pixels are wanted; the others come back transparent. All of them if None.
+
         Raises:
-            ShapeError: if drive and cameras differ in length.
+            ShapeError: if drive, cameras and region differ in length or size.
             UserError: if the drive lacks blendshapes, or has 68 landmarks where 478 are needed.
         """
         if len(drive) != len(cameras):
             raise ShapeError(f"TriplaneNerf.render: drive has {len(drive)} frames, cameras {len(cameras)}")
+        if region is not None and region.shape != (len(cameras), cameras.height, cameras.width):
+            raise ShapeError(
+                f"TriplaneNerf.render: region is {tuple(region.shape)}, pictures are "
+                f"{(len(cameras), cameras.height, cameras.width)}"
+            )
         renderer = self if self.trainer is None else self.from_state(self.config, self.state())
         features, scores = features_of(drive, renderer.head.basis, self.config)
         scheme: Scheme = "mediapipe478" if len(renderer.head.basis.neutral) == 478 else "ibug68"
         points = in_scheme(drive.landmarks, scheme).points.float()
-        return renderer._batches(points, features, scores, cameras)
+        return renderer._batches(points, features, scores, cameras, region)
 
-    def _batches(self, points: Tensor, features: Tensor, scores: Tensor, cameras: CameraTrack) -> Iterator[FrameBatch]:
+    def _batches(
+        self, points: Tensor, features: Tensor, scores: Tensor, cameras: CameraTrack, region: Tensor | None
+    ) -> Iterator[FrameBatch]:
         for start in range(0, len(cameras), self.config.frames_per_batch):
             stop = min(len(cameras), start + self.config.frames_per_batch)
+            frames, warper = list(range(start, stop)), self.head.warper
+            warps: list[WarpField | None] = [None] * len(frames)
+            if warper is not None:
+                workers = min(len(frames), worker_count())
+                made = in_threads(lambda _, share: [warper.field(points[k]) for k in share], frames, workers)  # noqa: B023
+                warps = [made[k % workers][k // workers] for k in range(len(frames))]
             pictures = [
-                self._frame(points[k], FrameCondition(features[k], scores[k]), cameras[k : k + 1])
-                for k in range(start, stop)
+                self._frame(
+                    warp,
+                    FrameCondition(features[k], scores[k]),
+                    cameras[k : k + 1],
+                    None if region is None else region[k],
+                )
+                for k, warp in zip(frames, warps, strict=True)
             ]
             whole = torch.stack(pictures)
             yield FrameBatch(whole[..., :3], whole[..., 3:], start)
 
     @torch.no_grad()
-    def _frame(self, points: Tensor, condition: FrameCondition, camera: CameraTrack) -> Tensor:
+    def _frame(
+        self, warp: WarpField | None, condition: FrameCondition, camera: CameraTrack, region: Tensor | None = None
+    ) -> Tensor:
         """One picture `H W 4`, colour not premultiplied."""
-        shell, config = self.shell, self.config
+        shell = self.shell
         origin, directions = camera_rays(
             pixel_centres(camera.width, camera.height), camera.pose[0].float(), camera.intrinsics.float()
         )
-        warp = None if self.head.warper is None else self.head.warper.field(points)
         margin = 0.0 if warp is None else warp.reach()
         near, far = meet_box(origin, directions, shell.low - margin, shell.high + margin)
-        hit = (far > near).nonzero().flatten()
-        picture = torch.zeros(camera.height * camera.width, 4)
+        wanted = far > near if region is None else (far > near) & region.flatten()
+        rays = wanted.nonzero().flatten()
+        if available(self.field):
+            if self.fused is None:
+                self.fused = FusedField.of(self.field, shell, self.config)
+            picture, _ = self.fused.render_pixels(condition, warp, origin, directions, near, far, rays)
+        else:
+            picture = self._plain(condition, warp, origin, directions, rays)
+        alpha = picture[:, 3:].clamp(0, 1)
+        whole = torch.cat(((picture[:, :3] / picture[:, 3:].clamp(min=1e-3)).clamp(0, 1), alpha), 1)
+        return whole.reshape(camera.height, camera.width, 4)
+
+    @torch.no_grad()
+    def _plain(
+        self, condition: FrameCondition, warp: WarpField | None, origin: Tensor, directions: Tensor, rays: Tensor
+    ) -> Tensor:
+        """What `FusedField.render_pixels` gives, one operation after another: its reference, and the way on a GPU."""
+        picture = directions.new_zeros(len(directions), 4)
 
         def work(_: int, share: list[Tensor]) -> None:
-            for rays in share:
-                shift = torch.full((len(rays),), 0.5)
-                out = render_rays(self.field, shell, warp, condition, origin, directions[rays], shift, config)
-                colour = (out.colour / out.alpha[:, None].clamp(min=1e-3)).clamp(0, 1)
-                picture[rays] = torch.cat((colour, out.alpha[:, None].clamp(0, 1)), 1)
+            for some in share:
+                shift = directions.new_full((len(some),), 0.5)
+                out = render_rays(self.field, self.shell, warp, condition, origin, directions[some], shift, self.config)
+                picture[some] = torch.cat((out.colour, out.alpha[:, None]), 1)
 
-        blocks = list(hit.split(RAYS))
+        blocks = list(rays.split(RAYS))
         if blocks:
-            in_threads(torch.no_grad()(work), blocks, min(len(blocks), worker_count()))
-        return picture.reshape(camera.height, camera.width, 4)
+            workers = worker_count() if on_cpu(picture) else 1
+            in_threads(torch.no_grad()(work), blocks, min(len(blocks), workers))
+        return picture
 
     def state(self) -> dict[str, Tensor]:
         """Averaged weights (planes in half precision), occupancy, template and basis; see `Stateful`."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from realtalk_core.nn._jit import kernel
+from realtalk_core.nn.simd import BLOCK, read_level
 
 _PRIME = np.uint32(2654435761)
 _ONE = np.uint32(1)
@@ -84,3 +85,34 @@ def encode_backward(points: Any, grad: Any, sides: Any, into: Any) -> None:
                 table[k10] += near * s
                 table[k01] += far - far * s
                 table[k11] += far * s
+
+
+@kernel
+def unhash(tables: Any, sides: Any, starts: Any, out: Any) -> None:
+    """Copies each table to a plain grid, `(side + 1)²` nodes row by row from `starts[table]` of `out` on."""
+    entries = tables.shape[1]
+    mask = np.uint32(entries - 1)
+    for table in range(tables.shape[0]):
+        source, side, start = tables[table], sides[table % sides.shape[0]], starts[table]
+        stride = side + 1
+        if stride * stride <= entries:
+            out[start : start + stride * stride] = source[: stride * stride]
+            continue
+        for y in range(stride):
+            below, row = np.uint32(y) * _PRIME, out[start + y * stride : start + (y + 1) * stride]
+            for x in range(stride):
+                row[x] = source[(np.uint32(x) ^ below) & mask]
+
+
+@kernel
+def encode_grids(points: Any, grids: Any, sides: Any, starts: Any, out: Any) -> None:
+    """Fills `out (columns, N)` with bilinear reads of `unhash`ed half-precision grids; N is a multiple of `BLOCK`."""
+    levels, blocks = sides.shape[0], points.shape[1] // BLOCK
+    for plane in range(3):
+        first = points[1 if plane == 1 else 0].ctypes.data
+        second = points[1 if plane == 0 else 2].ctypes.data
+        for level in range(levels):
+            k = plane * levels + level
+            read_level(
+                grids.ctypes.data + 2 * starts[k], first, second, np.int32(sides[level]), out[k].ctypes.data, blocks
+            )

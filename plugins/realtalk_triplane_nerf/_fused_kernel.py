@@ -1,0 +1,231 @@
+"""One kernel from rays to pixels: march, warp, encode, networks, compositing, for 64 rays side by side.
+
+Each of the block's lanes holds a ray. Every round each lane walks to its ray's next sample, all 64 are evaluated at
+once, and a ray that has become opaque makes room for the next one. So blocks stay full, nothing behind a surface is
+evaluated, and everything between sample and pixel stays in the first-level cache. Colour is asked for only where a
+sample's weight can still be seen.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from realtalk_core.nn import simd
+from realtalk_core.nn._jit import kernel
+
+BLOCK = simd.BLOCK
+hidden_bfloat, linear_bfloat = simd.hidden_bfloat, simd.linear_bfloat
+hidden_float, linear_float = simd.hidden_float, simd.linear_float
+pair_rows, read_level = simd.pair_rows, simd.read_level
+
+
+@kernel
+def room(rows: int) -> Any:
+    """`rows` rows of a block, beginning at a cache line's edge."""
+    space = np.empty(rows * BLOCK + 16, np.uint32)
+    start = (64 - space.ctypes.data % 64) % 64 // 4
+    return space[start : start + rows * BLOCK].reshape(rows, BLOCK)
+
+
+@kernel
+def layer(bfloat: bool, hidden: bool, weights: Any, bias: Any, inputs: Any, outputs: Any) -> None:
+    """`weights` times `inputs` plus `bias`; hidden layers end in ReLU and give words, the last ones float32."""
+    w, b, x, y = weights.ctypes.data, bias.ctypes.data, inputs.ctypes.data, outputs.ctypes.data
+    tiles, depth = weights.shape[0], weights.shape[1]
+    if bfloat:
+        if hidden:
+            hidden_bfloat(w, b, x, y, depth, tiles)
+        else:
+            linear_bfloat(w, b, x, y, depth, tiles)
+    elif hidden:
+        hidden_float(w, b, x, y, depth, tiles)
+    else:
+        linear_float(w, b, x, y, depth, tiles)
+
+
+@kernel
+def walk(
+    k: int, ray: int, origin: Any, directions: Any, near: Any, far: Any, step: float, low: Any, warp: Any,
+    warp_low: Any, warp_inverse: Any, reach: float, distance: Any, cell: float, lane: int, points: Any, inverse: float,
+) -> int:  # fmt: skip
+    """Goes from step `k` to the ray's next occupied sample, writes its place, returns the step after it; −1 if none.
+
+    `distance` holds each cell's distance in cells (along the worst axis) to the nearest occupied one: as far as that
+    less the warp's reach, no sample can be occupied, and the walk jumps.
+    """
+    dx, dy, dz = directions[ray, 0], directions[ray, 1], directions[ray, 2]
+    side, per_cell = warp.shape[0], np.float32(1.0) / cell
+    nx, ny, nz = distance.shape
+    zero, half = np.float32(0), np.float32(0.5)
+    while True:
+        along = near[ray] + (np.float32(k) + half) * step
+        if along >= far[ray]:
+            return -1
+        x = origin[0] + along * dx
+        y = origin[1] + along * dy
+        z = origin[2] + along * dz
+        cx = int(min(max((x - low[0]) * per_cell, zero), np.float32(nx - 1)))
+        cy = int(min(max((y - low[1]) * per_cell, zero), np.float32(ny - 1)))
+        cz = int(min(max((z - low[2]) * per_cell, zero), np.float32(nz - 1)))
+        clear = np.float32(int(distance[cx, cy, cz]) - 1) * cell - reach
+        if clear > zero:
+            k += 1 + int(clear / step)
+            continue
+        k += 1
+        if side > 1:
+            u = (x - warp_low[0]) * warp_inverse[0]
+            v = (y - warp_low[1]) * warp_inverse[1]
+            if u >= zero and v >= zero and u < side - 1 and v < side - 1:
+                i, j = int(u), int(v)
+                s, t = u - np.float32(i), v - np.float32(j)
+                b, d = s - s * t, s * t
+                a, c = np.float32(1) - s - t + d, t - d
+                x -= a * warp[j, i, 0] + b * warp[j, i + 1, 0] + c * warp[j + 1, i, 0] + d * warp[j + 1, i + 1, 0]
+                y -= a * warp[j, i, 1] + b * warp[j, i + 1, 1] + c * warp[j + 1, i, 1] + d * warp[j + 1, i + 1, 1]
+                z -= a * warp[j, i, 2] + b * warp[j, i + 1, 2] + c * warp[j + 1, i, 2] + d * warp[j + 1, i + 1, 2]
+        x, y, z = x - low[0], y - low[1], z - low[2]
+        if x < zero or y < zero or z < zero:
+            continue
+        cx, cy, cz = int(x * per_cell), int(y * per_cell), int(z * per_cell)
+        if cx < nx and cy < ny and cz < nz and distance[cx, cy, cz] == 0:
+            points[0, lane] = min(x * inverse, np.float32(1))
+            points[1, lane] = min(y * inverse, np.float32(1))
+            points[2, lane] = min(z * inverse, np.float32(1))
+            return k
+
+
+@kernel
+def shade(
+    bfloat: bool, count: int, rays: Any, weights: Any, words: Any, hidden: Any, colours: Any, colour_in: Any,
+    colour_in_bias: Any, colour_out: Any, colour_out_bias: Any, out: Any,
+) -> None:  # fmt: skip
+    """Colours of the queued samples, added to their rays with their weights."""
+    layer(bfloat, True, colour_in, colour_in_bias, words, hidden)
+    layer(bfloat, False, colour_out, colour_out_bias, hidden, colours)
+    values = colours.view(np.float32)
+    for i in range(count):
+        for c in range(3):
+            value = np.float32(1.002) / (np.float32(1) + math.exp(-values[c, i])) - np.float32(0.001)
+            out[rays[i], c] += weights[i] * value
+
+
+@kernel
+def render(
+    bfloat: bool, order: Any, origin: Any, directions: Any, near: Any, far: Any, views: Any, step: float,
+    low: Any, inverse: float, distance: Any, cell: float, limit: int,
+    warp: Any, warp_low: Any, warp_inverse: Any, reach: float,
+    grids: Any, starts: Any, sides: Any,
+    inner: Any, inner_bias: Any, first: Any, first_bias: Any, second: Any, second_bias: Any,
+    third: Any, third_bias: Any,
+    colour_in: Any, colour_in_bias: Any, colour_out: Any, colour_out_bias: Any,
+    density_limit: float, tolerance: float, out: Any, counts: Any,
+) -> None:  # fmt: skip
+    """Adds premultiplied colour and opacity of the rays in `order` into `out (R, 4)`; see `fused.render_pixels`.
+
+    `counts` gets the number of densities and of colours evaluated.
+    """
+    per_word = 2 if bfloat else 1
+    levels, columns = sides.shape[0], starts.shape[0]
+    geometry_words = first.shape[1] - inner.shape[0] * simd.TILE // per_word
+    features = third.shape[0] * simd.TILE
+    feature_words, view_words = features // per_word, views.shape[1]
+    points = np.zeros((3, BLOCK), np.float32)
+    geometry = room(geometry_words * per_word)
+    geometry[columns:] = 0
+    joined = room(first.shape[1])
+    after_first, after_second = room(first.shape[0] * simd.TILE), room(second.shape[0] * simd.TILE)
+    found = room(features)
+    queued, colour_hidden, colours = (
+        room(feature_words + view_words),
+        room(colour_in.shape[0] * simd.TILE),
+        room(simd.TILE),
+    )
+    queued[:] = 0
+    queue_rays, queue_weights = np.zeros(BLOCK, np.int64), np.zeros(BLOCK, np.float32)
+    lane_ray, lane_step = np.full(BLOCK, -1, np.int64), np.zeros(BLOCK, np.int64)
+    taken = np.zeros(BLOCK, np.int64)
+    through, spared = np.ones(BLOCK, np.float32), np.zeros(BLOCK, np.float32)
+    half, top, shift = np.uint32(0x8000), np.uint32(0xFFFF0000), np.uint32(16)
+    budget = np.float32(0.5) * tolerance
+    waiting, queue = 0, 0
+    while True:
+        active = 0
+        for lane in range(BLOCK):
+            while True:
+                if lane_ray[lane] < 0:
+                    if waiting >= order.shape[0]:
+                        break
+                    lane_ray[lane] = order[waiting]
+                    waiting += 1
+                    lane_step[lane] = taken[lane] = 0
+                    through[lane], spared[lane] = 1.0, 0.0
+                lane_step[lane] = walk(
+                    lane_step[lane], lane_ray[lane], origin, directions, near, far, step, low, warp, warp_low,
+                    warp_inverse, reach, distance, cell, lane, points, inverse,
+                )  # fmt: skip
+                if lane_step[lane] >= 0:
+                    active += 1
+                    break
+                out[lane_ray[lane], 3] = np.float32(1) - through[lane]
+                lane_ray[lane] = -1
+        if active == 0:
+            break
+        counts[0] += active
+        for plane in range(3):
+            one = points[1 if plane == 1 else 0].ctypes.data
+            two = points[1 if plane == 0 else 2].ctypes.data
+            for level in range(levels):
+                k = plane * levels + level
+                read_level(
+                    grids.ctypes.data + 2 * starts[k], one, two, np.int32(sides[level]), geometry[k].ctypes.data, 1
+                )
+        if bfloat:
+            pair_rows(geometry, joined[:geometry_words])
+        else:
+            joined[:geometry_words] = geometry
+        layer(bfloat, True, inner, inner_bias, joined, joined[geometry_words:])
+        layer(bfloat, True, first, first_bias, joined, after_first)
+        layer(bfloat, True, second, second_bias, after_first, after_second)
+        layer(bfloat, False, third, third_bias, after_second, found)
+        density = found[0].view(np.float32)
+        for lane in range(BLOCK):
+            ray = lane_ray[lane]
+            if ray < 0:
+                continue
+            passed = np.float32(math.exp(-math.exp(min(density[lane], density_limit)) * step))
+            weight = through[lane] * (np.float32(1) - passed)
+            through[lane] *= passed
+            taken[lane] += 1
+            if spared[lane] + weight <= budget:
+                spared[lane] += weight
+            else:
+                if bfloat:
+                    for k in range(feature_words):
+                        queued[k, queue] = ((found[2 * k, lane] + half) >> shift) | (
+                            (found[2 * k + 1, lane] + half) & top
+                        )
+                else:
+                    for k in range(feature_words):
+                        queued[k, queue] = found[k, lane]
+                for k in range(view_words):
+                    queued[feature_words + k, queue] = views[ray, k]
+                queue_rays[queue], queue_weights[queue] = ray, weight
+                queue += 1
+                if queue == BLOCK:
+                    shade(
+                        bfloat, queue, queue_rays, queue_weights, queued, colour_hidden, colours, colour_in,
+                        colour_in_bias, colour_out, colour_out_bias, out,
+                    )  # fmt: skip
+                    counts[1] += queue
+                    queue = 0
+            if through[lane] < budget or taken[lane] >= limit:
+                out[ray, 3] = np.float32(1) - through[lane]
+                lane_ray[lane] = -1
+    shade(
+        bfloat, queue, queue_rays, queue_weights, queued, colour_hidden, colours, colour_in, colour_in_bias, colour_out,
+        colour_out_bias, out,
+    )  # fmt: skip
+    counts[1] += queue
