@@ -47,7 +47,7 @@ def _surface(angle: Array, y: Array, neck: float, shoulders: float, female: floa
         line = side * np.interp(y, [-15.0, -12, -6], [1.0, 2.2, 4.9])
         z = z + 0.5 * np.exp(-(((x - line) / 0.7) ** 2)) * front * np.clip((y + 16) / 1.5, 0, 1)
         bone = -15.9 + 0.10 * (np.abs(x) - 3)
-        z = z + 0.5 * np.exp(-(((y - bone) / 0.45) ** 2)) * front * np.exp(-(((np.abs(x) - 5.5) / 4) ** 2))
+        z = z + 0.28 * np.exp(-(((y - bone) / 0.45) ** 2)) * front * np.exp(-(((np.abs(x) - 5.5) / 4) ** 2))
     # the throat runs forward under the chin, so that neck and jaw meet in a hollow and not in an edge
     z = z + 3.4 * np.clip((y + 12.2) / 3.4, 0, 1) ** 2 * front**2
     notch = np.exp(-((x / 0.8) ** 2) - ((y + 15.4) / 0.8) ** 2) * front
@@ -116,7 +116,7 @@ def neck(colour: Array, collar: str, shape: Body) -> Part:
     angle = _turn(columns)
     Y, A = np.meshgrid(y, angle, indexing="ij")
     points = _surface(A.ravel(), Y.ravel(), *shape)
-    line = _neckline(collar, A) - (0.25 if collar == "shirt" else 0.0)
+    line = _neckline(collar, A) - (0.25 if collar == "shirt" else -0.3)
     under = np.clip((line - Y) / 0.5, 0, 1).ravel()
     sunk = _outward(A.ravel(), Y.ravel(), -0.9, shape)
     points += (sunk - points) * under[:, None]
@@ -199,7 +199,7 @@ def _band(collar: str, top: Array, colour: Array, shape: Body) -> Part:
         off[[0, -1]] = (-0.3, 0.15)
     else:
         drop = np.array([-0.05, 0.28, 0.12, -0.25, -0.60, -0.72, -0.76])
-        off = np.array([-0.6, 0.20, 0.42, 0.48, 0.44, 0.36, 0.2])
+        off = np.array([-0.6, 0.30, 0.50, 0.55, 0.50, 0.42, 0.25])
     A = np.broadcast_to(angle, (len(drop), _COLUMNS))
     return _cloth(
         _outward(A, top[None] + drop[:, None], np.broadcast_to(off[:, None], A.shape), shape), colour, closed=True

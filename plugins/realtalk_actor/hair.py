@@ -210,7 +210,7 @@ def _combed(who: Identity, at: Array, out: Array) -> Array:
     elif who.style == "bun":
         way = KNOT - at
     elif who.style == "afro":
-        way = np.stack([0.4 * x, 0.4 * (y - 5), 0.4 * z + one], 1)
+        way = np.stack([0.4 * x, 0.4 * (y - 5) + one, 0.3 * z], 1)
     else:
         low = (1 - _step(y, 1.0, 7.0))[:, None]
         way = np.stack([0.07 * x, 0.55 * one, -1.0 * one], 1) * (1 - low)
