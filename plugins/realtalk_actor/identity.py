@@ -74,7 +74,8 @@ MODES: dict[str, tuple[Mode, ...]] = {
 }
 _OUTLINE = frozenset(
     ("jaw_width", "jaw_angle", "chin_long", "chin_forward", "chin_wide", "cheekbones", "cheek_full", "temples",
-     "forehead_high", "forehead_slope", "skull_wide", "nose_long", "mouth_high", "eye_spacing", "lips_forward")
+     "forehead_high", "forehead_slope", "skull_wide", "nose_long", "mouth_high", "mouth_wide", "eye_spacing",
+     "lips_forward")
 )  # fmt: skip
 _FEMALE: dict[str, float] = {
     "jaw_width": -0.7, "jaw_angle": -0.8, "chin_long": -0.5, "chin_wide": -0.7, "brow_ridge": -1.3, "eye_size": 0.7,
@@ -203,7 +204,7 @@ def identity(seed: int) -> Identity:
         "eyeshadow": float(female > 0.5) * float(np.clip(more.normal(), 0, 1)),
         "wave": float(abs(rng.normal()) * 0.5), "length": float(rng.uniform(0.6, 1.3)),
     }  # fmt: skip
-    natural = np.array([0.80, 0.48, 0.51]) if not dark else np.array([0.76, 0.55, 0.62])
+    natural = np.array([0.80, 0.43, 0.46]) if not dark else np.array([0.76, 0.43, 0.50])
     painted = np.array([[0.9, 0.28, 0.32], [0.75, 0.2, 0.25], [0.95, 0.5, 0.5]])[rng.integers(3)]
     makeup = float(female > 0.5 and rng.random() < 0.55) * float(rng.uniform(0.3, 1))
     lips = (natural * (1 - makeup) + painted * makeup, makeup)

@@ -127,7 +127,7 @@ def _beard(who: Identity, rng: np.random.Generator) -> tuple[Map, Map]:
     )
     lip = _blob(1.0, -2.75, 1.35, 0.42) + _blob(2.6, -3.7, 0.5, 0.9) + _blob(0, -6.2, 0.7, 0.7)
     bare = _blob(3.6, -1.3, 2.0, 1.9)
-    area = np.clip(np.clip(jaw, 0, 1) + np.clip(lip, 0, 1) - 1.2 * bare - 2.6 * lips_mask(6.0), 0, 1)
+    area = np.clip(np.clip(jaw, 0, 1) + np.clip(lip, 0, 1) - 1.2 * bare - 1.5 * lips_mask(1.6), 0, 1)
     if who.numbers["beard_shape"] < 0.35:
         area = area * np.clip(1.5 - _blob(5.6, -4.4, 1.8, 2.6) * 1.7, 0, 1)
     area = np.clip(area * 1.6 - 0.15 + 0.10 * _noise(rng, 120), 0, 1) * (area > 0.02)
@@ -261,10 +261,11 @@ def face_texture(who: Identity, scalp: Map) -> Map:
     if n["beard"] > 0 or n["moustache"] > 0:
         area, hairs = _beard(who, rng)
         full = n["beard"] > 0.5 or n["beard"] == 0
-        shadow = (area * (0.78 if full else 0.34))[..., None]
+        # skin shows through: a black frame round the lips is read as the outline of an open mouth
+        shadow = (area * (0.5 if full else 0.34))[..., None]
         ground = who.brows * 1.25 + who.skin * (0.10 if full else 0.25)
         colour = colour * (1 - shadow) + ground.astype(np.float32) * shadow
-        cover = (np.clip(hairs, 0, 1) * (0.75 if full else 0.30))[..., None]
+        cover = (np.clip(hairs, 0, 1) * (0.55 if full else 0.30))[..., None]
         tint = who.brows * (0.55 if full else 0.9)
         colour = colour * (1 - cover) + tint.astype(np.float32) * cover
         gloss = gloss * (1 - 0.6 * hairs)
