@@ -178,7 +178,7 @@ def clothes(collar: str, colour: Array, second: Array, shape: Body, rng: np.rand
     off[0] = 0.42 if collar == "shirt" else 0.12
     pieces = [_cloth(_outward(A, Y, off, shape), main, closed=True)]
     if collar == "shirt":
-        pieces += [_leaf(side, main, shape) for side in (-1, 1)]
+        pieces += [_leaf(side, main, shape, 0.2 if blazer else 0.0) for side in (-1, 1)]
         pieces += _placket(main * 0.97, contrast, shape)
         if blazer:
             jacket = np.minimum(np.asarray(second, float), 0.4)
@@ -206,8 +206,8 @@ def _band(collar: str, top: Array, colour: Array, shape: Body) -> Part:
     )
 
 
-def _leaf(side: int, colour: Array, shape: Body) -> Part:
-    """Half of a shirt's collar: it folds over round the neck, and its front corner points down."""
+def _leaf(side: int, colour: Array, shape: Body, tucked: float) -> Part:
+    """Half of a shirt's collar: it folds over round the neck and points down in front, `tucked` cm under a coat."""
     u, v = np.meshgrid(np.linspace(0, 1, 30), np.linspace(0, 1, 9), indexing="ij")
     # from the middle of the back to the front
     fold_angle = np.pi / 2 + side * (np.pi - (np.pi - 0.20) * u)
@@ -218,7 +218,7 @@ def _leaf(side: int, colour: Array, shape: Body) -> Part:
     angle = fold_angle + (edge_angle - fold_angle) * w
     inside = np.clip(0.22 - v, 0, 1) / 0.22  # the part of the stand that shows behind the fold
     y = fold_y + (edge_y - fold_y) * w - 1.2 * inside
-    off = 0.30 + 0.42 * np.sin(np.pi * np.clip(0.12 + 0.62 * v, 0, 1)) + 0.12 * w - 0.25 * inside
+    off = 0.30 + 0.42 * np.sin(np.pi * np.clip(0.12 + 0.62 * v, 0, 1)) + 0.12 * w - 0.25 * inside - tucked * w
     grid = _outward(angle, y, off, shape)
     return _cloth(grid, colour)
 
@@ -248,7 +248,7 @@ def _blazer(colour: Array, shape: Body, rng: np.random.Generator) -> list[Part]:
 
     def opening(y: Array) -> Array:
         """Angle from the front to the jacket's edge."""
-        return np.asarray(np.interp(y, [-34, -25, -20, -17, -14.5, -12.6], [0.02, 0.16, 0.30, 0.46, 0.80, 1.4]))
+        return np.asarray(np.interp(y, [-34, -25, -20, -17, -14.5, -12.6], [0.02, 0.16, 0.29, 0.42, 0.66, 1.3]))
 
     t = np.linspace(0, 1, 81)
     Y, T = np.meshgrid(y, t, indexing="ij")
@@ -262,7 +262,7 @@ def _blazer(colour: Array, shape: Body, rng: np.random.Generator) -> list[Part]:
     for side in (-1, 1):
         s = np.linspace(0, 1, 57)
         # along the edge from the back of the neck over the side down the front
-        edge = np.pi / 2 + side * np.interp(s, [0, 0.25, 0.36, 0.5, 0.68, 1.0], [np.pi, 2.1, 1.4, 0.80, 0.44, 0.16])
+        edge = np.pi / 2 + side * np.interp(s, [0, 0.25, 0.36, 0.5, 0.68, 1.0], [np.pi, 2.1, 1.3, 0.68, 0.41, 0.16])
         high = np.interp(s, [0, 0.25, 0.36, 0.5, 0.68, 1.0], [-12.0, -12.3, -12.7, -14.3, -17.2, -25.0])
         wide = np.interp(s, [0, 0.30, 0.52, 0.575, 0.60, 0.635, 0.75, 1.0], [2.0, 2.2, 2.9, 3.1, 1.7, 3.7, 3.3, 0.5])
         v = np.linspace(0, 1, 7)
@@ -271,7 +271,7 @@ def _blazer(colour: Array, shape: Body, rng: np.random.Generator) -> list[Part]:
         down = np.interp(s, [0, 0.36, 0.5, 0.62, 1], [0.85, 0.75, 0.45, 0.1, 0.0])
         angle = E + side * V * (wide * around)[None]
         level = high[None] - V * (wide * down)[None]
-        lift = 0.80 + 0.55 * V**0.5
+        lift = 0.86 + 0.50 * V**0.5
         grid = _outward(angle, level, lift, shape)
         pieces.append(_cloth(grid, colour * 0.85))
     return pieces
