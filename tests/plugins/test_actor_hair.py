@@ -25,7 +25,6 @@ def test_hair_is_sound_cheap_and_leaves_the_eyes_free(style: str) -> None:
         assert np.isfinite(piece.points).all()
         assert np.isfinite(piece.tangents).all()
         assert len(piece.points) < 26000
-        assert (piece.card < 0).all()  # solid: nothing is cut away at random, so nothing flickers
         assert piece.triangles.max() < len(piece.points)
         for side in (-1, 1):
             away = np.abs(piece.points[:, :2] - EYE_CENTRE[:2] * [side, 1])
