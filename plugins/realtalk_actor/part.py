@@ -25,7 +25,6 @@ class Part:
         colour: `N 3` linear reflectance.
         follow: `N 2`: how far each vertex goes with the head (the rest: with the torso) and with the jaw.
         tangents: `N 3` direction of hair; zero elsewhere.
-        card: `M` number of the hair card, below 0 for solid triangles.
         ao: `N` share of open sky if it is to be fixed, else below 0: measured.
         shadow: Whether it casts shadows.
     """
@@ -38,7 +37,6 @@ class Part:
     colour: Array
     follow: Array
     tangents: Array
-    card: Array
     ao: Array
     shadow: bool = True
 
@@ -54,7 +52,6 @@ def part(
     head: float | Array = 1.0,
     jaw: float | Array = 0.0,
     tangents: Array | None = None,
-    card: Array | None = None,
     ao: float | Array = -1.0,
     shadow: bool = True,
 ) -> Part:
@@ -66,7 +63,6 @@ def part(
         np.broadcast_to(np.asarray(colour, float), (n, 3)).copy(),
         np.stack([np.broadcast_to(np.asarray(head, float), n), np.broadcast_to(np.asarray(jaw, float), n)], 1),
         np.zeros((n, 3)) if tangents is None else tangents,
-        np.full(len(triangles), -1.0) if card is None else card,
         np.broadcast_to(np.asarray(ao, float), n).copy(), shadow,
     )  # fmt: skip
 
@@ -95,7 +91,7 @@ def joined(pieces: Sequence[Part]) -> Part:
     first = pieces[0]
     together = {
         name: np.concatenate([getattr(p, name) for p in pieces])
-        for name in ("points", "uv", "colour", "follow", "tangents", "card", "ao")
+        for name in ("points", "uv", "colour", "follow", "tangents", "ao")
     }
     triangles = np.concatenate([p.triangles + s for p, s in zip(pieces, starts, strict=True)])
     return replace(first, triangles=triangles, **together)

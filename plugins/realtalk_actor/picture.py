@@ -101,7 +101,6 @@ class Studio:
         self._lights = _lights(actor)
         self._tangent_u, self._tangent_v = _chart_tangents(actor)
         self._casts = np.ascontiguousarray(scene.triangles[scene.shadow])
-        self._cast_cards = np.ascontiguousarray(scene.card[scene.shadow])
         self._backdrop = _displayed(backdrop(actor.scene.who, camera.size))
         who = scene.who
         self._eyes = np.array([*who.iris[0], *who.iris[1], who.numbers["pupil"], IRIS], np.float32)
@@ -126,14 +125,14 @@ class Studio:
         vertex_normals(seen, scene.triangles, normals)
         self._bulge_corneas(normals)
         frame = self._shadow_map(seen, desk)
-        rasterise(xyw, scene.triangles, scene.card, scene.uv, desk.depth, desk.owner)
+        rasterise(xyw, scene.triangles, desk.depth, desk.owner)
         desk.vertices[:, 0:3], desk.vertices[:, 3:6], desk.vertices[:, 6:9] = xyw, seen, normals
         s, size = pose.shapes, camera.size
         raised = s[INDEX["browInnerUp"]] + 0.5 * (s[INDEX["browOuterUpLeft"]] + s[INDEX["browOuterUpRight"]])
         rgb, masks = np.empty((size, size, 3), np.uint8), np.empty((size, size, 3), np.uint8)
         surface = np.empty((size, size, 3) if self.with_normals else (0, 0, 3), np.float32)
         shade(
-            desk.owner, desk.depth, desk.vertices, scene.triangles, scene.material, scene.label, scene.card,
+            desk.owner, desk.depth, desk.vertices, scene.triangles, scene.material, scene.label,
             self._texture, self._tangent_u, self._tangent_v, scene.tangents, transform[:3, :3].astype(np.float32),
             desk.light_map, frame, self._lights, self._eyes, max(0.0, float(raised)) * 0.8, self._backdrop,
             4 * camera.view / size, rgb, masks, surface,
@@ -157,7 +156,7 @@ class Studio:
         """Draws the key light's depth map; returns the rows that take camera space into it."""
         frame = light_frame(self._lights[0, :3], np.array([0, -1.0 - self.camera.height, -self.camera.distance - 3]))
         flat = seen @ frame[:, :3].T + frame[:, 3]
-        rasterise(flat, self._casts, self._cast_cards, self.actor.scene.uv, desk.light_map, desk.light_owner)
+        rasterise(flat, self._casts, desk.light_map, desk.light_owner)
         return frame
 
     def _bulge_corneas(self, normals: Floats) -> None:
@@ -257,7 +256,7 @@ def _ambient(actor: Actor, directions: int = 48, size: int = 288) -> Floats:
     is_hair[scene.triangles[scene.material == HAIR].ravel()] = True
     is_eye = np.zeros(len(points), bool)
     is_eye[scene.triangles[scene.material == EYE].ravel()] = True
-    casts, cards = scene.triangles[scene.shadow], scene.card[scene.shadow]
+    casts = np.ascontiguousarray(scene.triangles[scene.shadow])
     depth, owner = np.zeros((size, size), np.float32), np.zeros((size, size), np.int32)
     golden = np.pi * (3 - np.sqrt(5))
     for k in range(directions):
@@ -267,7 +266,7 @@ def _ambient(actor: Actor, directions: int = 48, size: int = 288) -> Floats:
         facing = normals @ d
         frame = light_frame(d, np.array([0.0, -1.0, -3.0]), size, 22.0)
         flat = np.ascontiguousarray(points @ frame[:, :3].T + frame[:, 3])
-        rasterise(flat, casts, cards, scene.uv, depth, owner)
+        rasterise(flat, casts, depth, owner)
         x = np.clip(flat[:, 0].astype(int), 0, size - 1)
         z = np.clip(flat[:, 1].astype(int), 0, size - 1)
         bias = np.where(is_hair, 0.7, np.where(is_eye, 0.10, 0.22 + 0.25 * (1 - np.abs(facing))))

@@ -14,9 +14,6 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 
-CAP = 1e6
-"""Cards from this number on are caps: their v is the distance behind the hairline, where strands begin unevenly."""
-
 
 @njit(cache=True, fastmath=True, inline="always")
 def hash01(x: float, y: float) -> Any:
@@ -27,29 +24,14 @@ def hash01(x: float, y: float) -> Any:
     return np.float32(h & np.uint32(0xFFFFFF)) / np.float32(16777216.0)
 
 
-@njit(cache=True, fastmath=True, inline="always")
-def strand_gap(u: float, v: float, card: float) -> Any:
-    """True between the strands of a hair card: u in [-1, 1] across it, v in [0, 1] from root to tip."""
-    strand = np.floor((u * 0.5 + 0.5) * 9.0)
-    if card >= CAP:
-        return v < 0.015 + 0.085 * hash01(strand, card) ** 1.5
-    length = 0.55 + 0.45 * hash01(strand, card)
-    start = 0.0
-    inside = (u * 0.5 + 0.5) * 9.0 - strand
-    thin = 0.5 - 0.46 * max(0.0, (v - 0.35) / (length - 0.3 + 1e-3))
-    return v > length or v < start or abs(inside - 0.5) > thin
-
-
 @njit(cache=True, fastmath=True, nogil=True)
-def rasterise(xyw: Floats, triangles: Ints, card: Floats, uv: Floats, depth: Floats, owner: Ints) -> None:
+def rasterise(xyw: Floats, triangles: Ints, depth: Floats, owner: Ints) -> None:
     """Fills the depth buffer (larger is nearer) and the index of the nearest triangle.
 
     Args:
         xyw: `N 3`: x, y in samples, and what is linear on the picture and grows towards it: 1 / distance for a camera,
             depth for a parallel light. Triangles with a value that is not above zero are left out.
         triangles: `M 3`.
-        card: `M`: below zero for solid triangles, otherwise the hair card's number.
-        uv: `N 2`: for hair cards, place across and along.
         depth: `H W`, overwritten.
         owner: `H W`, overwritten; -1 where nothing is.
     """
@@ -76,7 +58,6 @@ def rasterise(xyw: Floats, triangles: Ints, card: Floats, uv: Floats, depth: Flo
         if abs(area) < 1e-9:
             continue
         inverse = 1.0 / area
-        number = card[t]
         for y in range(top, bottom + 1):
             py = y + 0.5
             for x in range(left, right + 1):
@@ -87,15 +68,9 @@ def rasterise(xyw: Floats, triangles: Ints, card: Floats, uv: Floats, depth: Flo
                 if l0 < 0 or l1 < 0 or l2 < 0:
                     continue
                 w = l0 * wa + l1 * wb + l2 * wc
-                if w <= depth[y, x]:
-                    continue
-                if number >= 0:
-                    u = l0 * uv[a, 0] + l1 * uv[b, 0] + l2 * uv[c, 0]
-                    v = l0 * uv[a, 1] + l1 * uv[b, 1] + l2 * uv[c, 1]
-                    if strand_gap(u, v, number):
-                        continue
-                depth[y, x] = w
-                owner[y, x] = t
+                if w > depth[y, x]:
+                    depth[y, x] = w
+                    owner[y, x] = t
 
 
 @njit(cache=True, fastmath=True, nogil=True)

@@ -33,7 +33,7 @@ class Scene:
         who: The identity.
         points: `N 3` at rest in head space; the first vertices are the head's topology.
         parts: Name to the slice of its vertices.
-        triangles, material, card, label, shadow: Per triangle.
+        triangles, material, label, shadow: Per triangle.
         uv, colour, follow, tangents, ao: Per vertex, see `Part`.
         texture: The face's texture.
         eyes: `2 3` centres of the right and left eyeball.
@@ -45,7 +45,6 @@ class Scene:
     parts: dict[str, slice]
     triangles: NDArray[np.int32]
     material: NDArray[np.int32]
-    card: Floats
     label: NDArray[np.uint8]
     shadow: NDArray[np.bool_]
     uv: Floats
@@ -142,13 +141,12 @@ def build_scene(who: Identity) -> Scene:
     piece, material, label = _head_part(who, head)
     everything = [("head", piece), *named]
     parts, start = {}, 0
-    triangles, materials, labels, cards, shadows = [], [], [], [], []
+    triangles, materials, labels, shadows = [], [], [], []
     for name, p in everything:
         parts[name] = slice(start, start + len(p.points))
         triangles.append(p.triangles + start)
         materials.append(material if name == "head" else np.full(len(p.triangles), p.material, np.int32))
         labels.append(label if name == "head" else np.full(len(p.triangles), p.label, np.uint8))
-        cards.append(p.card)
         shadows.append(np.full(len(p.triangles), p.shadow))
         start += len(p.points)
 
@@ -157,7 +155,7 @@ def build_scene(who: Identity) -> Scene:
 
     return Scene(
         who, np.concatenate([p.points for _, p in everything]), parts, np.concatenate(triangles).astype(np.int32),
-        np.concatenate(materials), np.concatenate(cards).astype(np.float32), np.concatenate(labels),
+        np.concatenate(materials), np.concatenate(labels),
         np.concatenate(shadows), stack("uv"), stack("colour"), stack("follow"), stack("tangents"), stack("ao"),
         face_texture(who, scalp_texture(who, SIZE)), eyes, scale,
     )  # fmt: skip

@@ -26,6 +26,12 @@ Bytes = NDArray[np.uint8]
 SKIN, PLAIN_SKIN, EYE, WET, TEETH, HAIR, CLOTH, LASH = range(1, 9)
 """Kinds of surface. `PLAIN_SKIN` takes its colour from the vertices, `SKIN` from the chart's texture."""
 EXPOSURE, GAMMA = 0.72, 0.4545
+SOFTEST, SOFTNESS = 6.0, 1.6
+"""Widest soft edge to each side in texels of the light's map, and how much of it each cm between blocker and blocked
+adds: a window or softbox of about 15 degrees."""
+_ROUND = np.arange(8) * np.pi / 4
+_RING = np.concatenate([np.array([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]]),
+                        np.stack([np.cos(_ROUND), np.sin(_ROUND)], 1)]).astype(np.float32)  # fmt: skip
 CHART_REACH = 2.0
 """The texture spans chart places from minus this to plus this, radians."""
 VERTEX = 16
@@ -76,19 +82,39 @@ def _add_texel(texture: Floats, qx: float, qy: float, weight: float, out: Floats
 
 
 @njit(cache=True, fastmath=True)
-def _shadow(light_map: Floats, x: float, y: float, depth: float, bias: float) -> Any:
-    """Share of light that arrives, over 9 soft comparisons."""
+def _ahead(light_map: Floats, x: float, y: float) -> Any:
+    """Depth of the map at a place; nothing lies beyond its edges."""
     size = light_map.shape[0]
-    total = 0.0
-    for dy in range(-1, 2):
-        for dx in range(-1, 2):
-            u, v = int(x + dx * 1.4), int(y + dy * 1.4)
-            if u < 0 or v < 0 or u >= size or v >= size:
-                total += 1.0
-            else:
-                d = light_map[v, u] - depth - bias
+    u, v = int(x), int(y)
+    return light_map[v, u] if 0 <= u < size and 0 <= v < size else np.float32(0)
+
+
+@njit(cache=True, fastmath=True)
+def _shadow(light_map: Floats, x: float, y: float, depth: float, bias: float, du: float, dv: float) -> Any:
+    """Share of the key light that arrives, under a light with a size (Fernando 2005, percentage-closer soft shadows).
+
+    The farther away what blocks the light, the softer its shadow's edge. `du`, `dv`: how the surface's own depth
+    changes with the map's x and y, so that it does not shade itself.
+    """
+    blockers, distance = 0, 0.0
+    for k in range(13):
+        reach = 0.0 if k == 0 else (1.4 if k < 5 else SOFTEST)
+        d = _ahead(light_map, x + _RING[k, 0] * reach, y + _RING[k, 1] * reach) - depth - bias
+        if d > 0:
+            blockers += 1
+            distance += d
+    if blockers == 0:
+        return 1.0
+    reach = min(SOFTEST, 1.4 + SOFTNESS * distance / blockers)
+    total, taps = 0.0, 0
+    for j in range(-2, 3):
+        for i in range(-2, 3):
+            if i * i + j * j < 7:
+                dx, dy = i * reach * 0.5, j * reach * 0.5
+                d = _ahead(light_map, x + dx, y + dy) - depth - bias - max(0.0, du * dx + dv * dy)
                 total += 1.0 if d < 0 else max(0.0, 1 - d / 0.25)
-    return total / 9
+                taps += 1
+    return total / taps
 
 
 @njit(cache=True, fastmath=True)
@@ -100,7 +126,7 @@ def _ggx(nh: float, roughness: float) -> Any:
 
 @njit(cache=True, fastmath=True, nogil=True)
 def shade(
-    owner: Ints, depth: Floats, vertices: Floats, triangles: Ints, material: Ints, label: Bytes, card: Floats,
+    owner: Ints, depth: Floats, vertices: Floats, triangles: Ints, material: Ints, label: Bytes,
     texture: Floats, chart_u: Floats, chart_v: Floats, tangents: Floats, turn: Floats, light_map: Floats,
     light_frame: Floats, lights: Floats, eyes: Floats, wrinkles: float, backdrop: Floats, nearness: float,
     rgb: Bytes, masks: Bytes, normals: Floats,
@@ -114,7 +140,6 @@ def shade(
         triangles: `M 3`.
         material: `M`.
         label: `M` part label of each triangle.
-        card: `M`.
         texture: `S S 8`: skin reflectance (3), gloss, relief slopes (2), wrinkle slopes (2), in the chart.
         chart_u: how a point of the skin moves along the chart's x at rest, cm per radian, `K 3` for the first vertices.
         chart_v: along its y.
@@ -178,7 +203,7 @@ def shade(
                         _add_texel(texture, there[9], there[10], 0.5, texel)
                     for k in range(3, 15):
                         here[k] = 0.5 * (here[k] + there[k])
-                    _light(kind, first, here, share, texel, triangles, card, chart_u, chart_v, tangents, turn,
+                    _light(kind, first, here, share, texel, triangles, chart_u, chart_v, tangents, turn,
                            light_map, light_frame, lights, eyes, wrinkles, n, base, colour)  # fmt: skip
                     for k in range(3):
                         rgb[y, x, k] = int(_display(colour[k]) * 255 + 0.5)
@@ -195,7 +220,7 @@ def shade(
                     if kind == SKIN:
                         texel[:] = 0
                         _add_texel(texture, here[9], here[10], 1.0, texel)
-                    _light(kind, t, here, share, texel, triangles, card, chart_u, chart_v, tangents, turn,
+                    _light(kind, t, here, share, texel, triangles, chart_u, chart_v, tangents, turn,
                            light_map, light_frame, lights, eyes, wrinkles, n, base, colour)  # fmt: skip
                     for k in range(3):
                         total[k] += _display(colour[k])
@@ -249,7 +274,7 @@ def _turned(turn: Floats, v: Floats, row: int, k: int) -> Any:
 
 @njit(cache=True, fastmath=True)
 def _light(
-    kind: int, t: int, at: Floats, share: Floats, texel: Floats, triangles: Ints, card: Floats, chart_u: Floats,
+    kind: int, t: int, at: Floats, share: Floats, texel: Floats, triangles: Ints, chart_u: Floats,
     chart_v: Floats, tangents: Floats, turn: Floats, light_map: Floats, light_frame: Floats, lights: Floats,
     eyes: Floats, wrinkles: float, n: Floats, base: Floats, rgb: Floats,
 ) -> None:  # fmt: skip
@@ -291,11 +316,17 @@ def _light(
         bias = 0.5
     if kind == EYE:
         bias = 0.3
-    lit = _shadow(light_map, sx, sy, sd, bias)
+    du, dv = 0.0, 0.0
+    if kind not in (HAIR, EYE, LASH):
+        scale = light_frame[0, 0] ** 2 + light_frame[0, 1] ** 2 + light_frame[0, 2] ** 2
+        steep = 1.0 / (scale * max(0.3, key))
+        du = -steep * (n[0] * light_frame[0, 0] + n[1] * light_frame[0, 1] + n[2] * light_frame[0, 2])
+        dv = -steep * (n[0] * light_frame[1, 0] + n[1] * light_frame[1, 1] + n[2] * light_frame[1, 2])
+    lit = _shadow(light_map, sx, sy, sd, bias, du, dv)
     if kind == TEETH:
         lit = 0.5 + 0.5 * lit
     if kind == HAIR:
-        _hair(rgb, base, n, triangles, t, share, tangents, turn, u, v, card[t], lights, lit, open_sky, vx, vy, vz)
+        _hair(rgb, base, n, triangles, t, share, tangents, turn, u, v, lights, lit, open_sky, vx, vy, vz)
         return
     if kind == EYE:
         _eye(rgb, base, n, u, v, eyes, lights, lit, open_sky, vx, vy, vz)
@@ -364,7 +395,7 @@ def _display(linear: float) -> Any:
 @njit(cache=True, fastmath=True)
 def _hair(
     rgb: Floats, base: Floats, n: Floats, triangles: Ints, t: int, share: Floats, tangents: Floats, turn: Floats,
-    u: float, v: float, card: float, lights: Floats, lit: float, open_sky: float, vx: float, vy: float, vz: float,
+    u: float, v: float, lights: Floats, lit: float, open_sky: float, vx: float, vy: float, vz: float,
 ) -> None:  # fmt: skip
     rx, ry, rz = np.float32(0), np.float32(0), np.float32(0)
     for k in range(3):
