@@ -17,7 +17,9 @@ import espeakng_loader
 from realtalk_core.errors import RealTalkError
 
 SYNCHRONOUS = 2
-PHONEME_EVENTS, PHONEMES_IN_IPA, DONT_EXIT = 0x0001, 0x0002, 0x8000
+PHONEME_EVENTS, DONT_EXIT = 0x0001, 0x8000
+OWN_NAMES, IPA = 0, 0x0002
+"""How it names phonemes: in the IPA, pauses and glides have none; in its own, a pause begins with `_`."""
 UTF8, END_PAUSE = 1, 0x1000
 RATE, PITCH, RANGE = 1, 3, 4
 TERMINATED, PHONEME, SAMPLE_RATE = 0, 7, 8
@@ -69,13 +71,13 @@ class Listed:
 class Library:
     """One started library. Use `started`."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: int) -> None:
         self._c = ctypes.CDLL(str(espeakng_loader.get_library_path()))
         self._c.espeak_ListVoices.restype = ctypes.POINTER(ctypes.POINTER(_Voice))
         self._c.espeak_GetCurrentVoice.restype = ctypes.POINTER(_Voice)
         rate = self._c.espeak_Initialize(
             SYNCHRONOUS, BUFFER_MILLISECONDS, str(espeakng_loader.get_data_path()).encode(),
-            PHONEME_EVENTS | PHONEMES_IN_IPA | DONT_EXIT,
+            PHONEME_EVENTS | names | DONT_EXIT,
         )  # fmt: skip
         if rate <= 0:
             raise RealTalkError(f"eSpeak NG did not start (code {rate}); data in {espeakng_loader.get_data_path()}")
@@ -146,14 +148,17 @@ def _languages(address: int) -> tuple[tuple[str, int], ...]:
 
 
 @contextmanager
-def started() -> Iterator[Library]:
+def started(names: int = IPA) -> Iterator[Library]:
     """A library of one's own, newly loaded: 15 ms.
+
+    Args:
+        names: `IPA` or `OWN_NAMES`.
 
     eSpeak NG goes on from the state that the speech before left in it, so that the same text would sound otherwise each
     time; only loading it anew resets all of that.
     """
     with _LOCK:
-        library = Library()
+        library = Library(names)
         try:
             yield library
         finally:

@@ -7,16 +7,17 @@ import difflib
 import re
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from realtalk_core.errors import UserError
+from realtalk_core.errors import RealTalkError, UserError
 from realtalk_core.types import AudioClip
 from realtalk_core.voice import Phoneme, Speech, VoiceName
-from realtalk_espeak.library import PHONEME, PITCH, RANGE, RATE, TERMINATED, catalogue, started
+from realtalk_espeak.library import IPA, OWN_NAMES, PHONEME, PITCH, RANGE, RATE, TERMINATED, catalogue, started
 
 if TYPE_CHECKING:
     from realtalk_espeak import EspeakConfig
@@ -26,6 +27,8 @@ _LATIN = ("LATIN", "MODIFIER", "FEMININE", "MASCULINE")
 """Latin letters, letters raised beside them, and the two of ordinals."""
 _SWITCH = "("
 """How a phoneme's name begins that only says in which language it goes on, such as `(en)`."""
+_PAUSE = "_"
+"""How eSpeak NG's own name of a pause begins."""
 _ASCII = str.maketrans("SZANXDTε", "ʃʒɑŋχðθɛ")
 """Letters that some of its languages write in ASCII."""
 _MARKS = frozenset("ˈˌːˑ")
@@ -42,6 +45,19 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
     "th": ("THAI",), "am": ("ETHIOPIC",), "ti": ("ETHIOPIC",), "shn": ("MYANMAR",),
 }  # fmt: skip
 """Scripts, beside Latin, that a language's voice reads (first word of the letters' Unicode names); tried one by one."""
+
+
+_Sound = np.ndarray[Any, np.dtype[np.int16]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Event:
+    """A phoneme begins: when, under which name, its letters of the IPA, and eSpeak NG's own name for it."""
+
+    at: float
+    name: str
+    ipa: str
+    own_name: str
 
 
 class EspeakVoice:
@@ -65,7 +81,22 @@ class EspeakVoice:
             UserError: if the text holds letters that the language is not written in, or nothing to speak.
         """
         self._check_script(text)
-        chunks: list[np.ndarray[Any, np.dtype[np.int16]]] = []
+        sound, rate, events = self._synthesized(text, IPA)
+        own = self._synthesized(text, OWN_NAMES)[2]
+        if [at for at, _ in events] != [at for at, _ in own]:
+            raise RealTalkError(f"eSpeak NG speaks {text[:40]!r} differently each time")
+        named = [_Event(at, name, _ipa(name), there) for (at, name), (_, there) in zip(events, own, strict=True)]
+        if not any(event.ipa for event in named) or not np.any(sound):
+            raise UserError(
+                f"the voice {self.config.voice!r} can speak nothing of {text[:40]!r}",
+                "Write words in the script of the voice's language, or choose a voice of the text's language.",
+            )
+        samples = torch.from_numpy(sound.astype(np.float32) / 32768)
+        return Speech(AudioClip(samples, rate), _phonemes(named, len(sound) / rate))
+
+    def _synthesized(self, text: str, names: int) -> tuple[_Sound, int, list[tuple[float, str]]]:
+        """Samples, their rate, and the second at which each phoneme begins, with its name."""
+        chunks: list[_Sound] = []
         events: list[tuple[float, str]] = []
 
         def hear(samples: Any, count: int, found: Any) -> None:
@@ -78,22 +109,14 @@ class EspeakVoice:
                     events.append((found[k].audio_position / 1000, raw.decode("utf-8", "ignore")))
                 k += 1
 
-        with started() as library:
+        with started(names) as library:
             library.set_voice(self._identifier)
             for parameter, value in (
                 (RATE, self.config.words_per_minute), (PITCH, self.config.pitch), (RANGE, self.config.pitch_range)
             ):  # fmt: skip
                 library.set_parameter(parameter, value)
             library.synthesize(text, hear)
-            rate = library.sample_rate
-        sound = np.concatenate(chunks) if chunks else np.zeros(0, np.int16)
-        if not any(_ipa(name) for _, name in events) or not np.any(sound):
-            raise UserError(
-                f"the voice {self.config.voice!r} can speak nothing of {text[:40]!r}",
-                "Write words in the script of the voice's language, or choose a voice of the text's language.",
-            )
-        samples = torch.from_numpy(sound.astype(np.float32) / 32768)
-        return Speech(AudioClip(samples, rate), _phonemes(events, len(sound) / rate))
+            return np.concatenate(chunks) if chunks else np.zeros(0, np.int16), library.sample_rate, events
 
     def _check_script(self, text: str) -> None:
         """Refuses words in a script that the language is not written in: eSpeak NG would spell out their letters.
@@ -185,16 +208,22 @@ def _ipa(name: str) -> str:
     return "".join(c for c in letters if unicodedata.category(c) in ("Ll", "Lo") and c not in _MARKS)
 
 
-def _phonemes(events: list[tuple[float, str]], seconds: float) -> tuple[Phoneme, ...]:
-    """Events, each the moment a phoneme begins, to phonemes without gaps."""
+def _phonemes(events: Sequence[_Event], seconds: float) -> tuple[Phoneme, ...]:
+    """Events to phonemes without gaps; a glide, which has no name in the IPA, belongs to the sound beside it."""
+    found: list[tuple[float, str]] = [(0.0, "")]
+    glide: float | None = None
+    for event in sorted(events, key=lambda e: e.at):
+        if event.name.startswith(_SWITCH):
+            continue
+        if not event.ipa and not event.own_name.startswith(_PAUSE):
+            glide = event.at if glide is None and not found[-1][1] else glide
+            continue
+        found.append((min(glide if glide is not None and event.ipa else event.at, seconds), event.ipa))
+        glide = None
     out: list[Phoneme] = []
-    found = [(min(t, seconds), _ipa(name)) for t, name in events if not name.startswith(_SWITCH)]
-    found.sort(key=lambda e: e[0])
-    if not found or found[0][0] > 0:
-        found.insert(0, (0.0, ""))
     for (start, ipa), (end, _) in zip(found, [*found[1:], (seconds, "")], strict=True):
         if out and ipa == "" and out[-1].ipa == "":
             out[-1] = Phoneme("", out[-1].start, end)
-        elif end > start or not out:
+        elif end > start:
             out.append(Phoneme(ipa, start, end))
     return tuple(out)

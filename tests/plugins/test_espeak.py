@@ -34,6 +34,15 @@ def test_phonemes_span_the_clip_in_order(voice):
     assert 0.8 < speech.clip.seconds < 3
 
 
+def test_the_mouth_does_not_close_inside_a_word(voice):
+    """Glides (the i of piano, the soft sign of Russian) have no name in the IPA, and neither have pauses."""
+    inside = voice.speak("The piano, nobody.").phonemes
+    assert [p.ipa for p in inside if p.end - p.start > 0.03] == [
+        "ð", "ə", "p", "i", "æ", "n", "oʊ", "", "n", "oʊ", "b", "ɑ", "d", "i", ""
+    ]  # fmt: skip
+    assert [p.ipa for p in of("ru").speak("привет").phonemes][:-1] == ["", "p", "r", "i", "v", "e", "t"]
+
+
 def test_sound_is_loud_in_vowels_and_quiet_in_pauses(voice):
     speech = voice.speak("Aha. Aha.")
     level = {}
