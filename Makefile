@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+VOICES := $(VENV)/.voices
 
 # Model files and real clips, where this checkout has them beside it; tests that need them skip otherwise and say so.
 ifneq ($(wildcard ../shared/models),)
@@ -34,10 +35,15 @@ SEED ?= 7
 demo-train: install
 	@$(BIN)/python recipes/demo_avatar.py train --seed $(SEED) --work out/actor-$(SEED)
 
-test: install
+# What the tests of the optional voices need; one of them is GPL, so that only testing brings it.
+$(VOICES): $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group voices
+	@touch $@
+
+test: install $(VOICES)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-test-fast: install
+test-fast: install $(VOICES)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
 
 lint: install

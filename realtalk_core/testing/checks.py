@@ -11,7 +11,7 @@ from realtalk_core.spec import STAGES, Stage
 if TYPE_CHECKING:
     from realtalk_core.testing.subject import Subject
 
-RUNNABLE: tuple[Stage, ...] = ("audio", "landmarks", "emotion", "renderer", "tracker")
+RUNNABLE: tuple[Stage, ...] = ("audio", "landmarks", "emotion", "renderer", "tracker", "voice")
 """Stages whose components the kit knows how to run."""
 
 
@@ -64,6 +64,7 @@ def all_checks() -> tuple[Check, ...]:
         checks_stages,
         checks_tracker,
         checks_training,
+        checks_voice,
     )
 
     return tuple(_CHECKS.values())

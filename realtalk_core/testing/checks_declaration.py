@@ -28,6 +28,7 @@ METHODS: dict[str, dict[str, tuple[str, ...]]] = {
     "emotion": {"deform": ("landmarks", "emotion")},
     "renderer": {"render": ("drive", "cameras")},
     "tracker": {"track": ("pictures", "fps")},
+    "voice": {"speak": ("text",)},
 }
 
 _PROBE = """

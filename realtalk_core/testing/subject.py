@@ -29,6 +29,7 @@ from realtalk_core.testing.checks import CheckSkipped
 from realtalk_core.testing.synthetic import make_capture, synthetic_clip
 from realtalk_core.training.data import TrainingData
 from realtalk_core.types import AudioClip, AudioFeatures, CameraTrack, Drive, EmotionTrack, Face, LandmarkTrack
+from realtalk_core.voice import Speech
 
 FPS = 25.0
 TRAIN_STEPS = 4
@@ -37,6 +38,8 @@ LONG_SECONDS = 10.0
 """Long enough that a window with its context is shorter than the whole."""
 FRAMES = 4
 """Frames that a renderer draws per check."""
+
+TEXTS = ("Maybe.", "Maybe Bob will move the big piano before the people come in.")
 
 Pictures = list[np.ndarray[Any, np.dtype[np.uint8]]]
 
@@ -254,6 +257,12 @@ class Subject:
         capture = tiny_capture(256, 0.4)
         return [capture.frame(k) for k in range(len(capture))]
 
+    @property
+    def texts(self) -> tuple[str, str]:
+        """A short text and a longer one that a voice can speak: its attribute `sample_texts`, else English ones."""
+        short, long = getattr(self.component, "sample_texts", TEXTS)
+        return str(short), str(long)
+
     def input(self) -> tuple[Any, ...]:
         """The standard input of the component's stage, always the same objects."""
         if self.spec.stage == "audio":
@@ -266,6 +275,8 @@ class Subject:
             return self.drive, self.cameras
         if self.spec.stage == "tracker":
             return self.pictures, FPS
+        if self.spec.stage == "voice":
+            return (self.texts[1],)
         raise CheckSkipped(f"the kit runs no {self.spec.stage} components yet")
 
     def run(self, component: Any) -> dict[str, Tensor]:
@@ -279,6 +290,8 @@ class Subject:
             return {"points": component.deform(*given).points}
         if self.spec.stage == "renderer":
             return self.render(component, *given)
+        if self.spec.stage == "voice":
+            return speech_as_tensors(component.speak(*given))
         return faces_as_tensors(component.track(iter(given[0]), given[1]))
 
     def render(self, component: Any, drive: Drive, cameras: CameraTrack) -> dict[str, Tensor]:
@@ -321,6 +334,12 @@ def faces_as_tensors(found: Any) -> dict[str, Tensor]:
     points = [face.points.flatten() for faces in per_picture for face in faces]
     counts = torch.tensor([len(faces) for faces in per_picture])
     return {"counts": counts, "points": torch.cat(points) if points else torch.zeros(0)}
+
+
+def speech_as_tensors(speech: Speech) -> dict[str, Tensor]:
+    """A voice's answer as tensors: the sound, and when each phoneme ends."""
+    ends = torch.tensor([phoneme.end for phoneme in speech.phonemes])
+    return {"samples": speech.clip.samples, "ends": ends, "sample_rate": torch.tensor([speech.clip.sample_rate])}
 
 
 class _absent_is_skipped:  # noqa: N801  # reads as a statement

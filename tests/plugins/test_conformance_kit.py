@@ -31,7 +31,7 @@ def discovered() -> Plugins:
 PLUGINS = discovered()
 
 
-@pytest.mark.parametrize("stage", ["audio", "landmarks", "emotion", "renderer", "tracker"])
+@pytest.mark.parametrize("stage", ["audio", "landmarks", "emotion", "renderer", "tracker", "voice"])
 def test_right_component_passes(stage: str):
     report = run_conformance(f"{stage}/right", PLUGINS)
     assert report.ok, "\n".join(r.message for r in report.results if r.outcome == "failed")

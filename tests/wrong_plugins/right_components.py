@@ -11,8 +11,10 @@ from scipy.signal import resample_poly
 from torch import nn
 
 from realtalk_core.emotion import LABELS
+from realtalk_core.errors import UserError
 from realtalk_core.testing.subject import tiny_capture
-from realtalk_core.types import AudioFeatures, Face, FrameBatch, LandmarkTrack
+from realtalk_core.types import AudioClip, AudioFeatures, Face, FrameBatch, LandmarkTrack
+from realtalk_core.voice import Phoneme, Speech
 
 RATE, BANDS = 16000, 12
 
@@ -230,3 +232,32 @@ class Tracker:
             ((np.abs(seen - known).mean(), points) for known, points in templates()), key=lambda p: p[0]
         )
         return [Face(points + self.offset, "mediapipe478", 1.0)] if distance < 10 else []
+
+
+class Voice:
+    """Every letter a tone of its own."""
+
+    seconds = 0.05
+
+    def __init__(self, config):
+        self.config = config
+
+    def letters(self, text):
+        known = [c for c in text.lower() if "a" <= c <= "z"]
+        strange = [c for c in text.lower() if c.isalnum() and c not in known]
+        if strange or not known:
+            raise UserError(f"cannot speak {strange or text!r}", "Write English letters.")
+        return known
+
+    def name(self, letter):
+        return letter
+
+    def speak(self, text):
+        letters, count = self.letters(text), round(self.seconds * RATE)
+        times = torch.arange(count) / RATE
+        tones = [0.3 * torch.sin(2 * np.pi * (100 + 20 * (ord(c) - 97)) * times) for c in letters]
+        said = [Phoneme(self.name(c), k * self.seconds, (k + 1) * self.seconds) for k, c in enumerate(letters)]
+        return Speech(AudioClip(torch.cat(tones), RATE), self.finish(said))
+
+    def finish(self, phonemes):
+        return tuple(phonemes)

@@ -38,3 +38,4 @@ def realtalk_components():
     yield declare.emotion_deformer("right", config=StrengthConfig, load=loader("Emotion"), **words)
     yield declare.renderer("right", config=NoConfig, load=loader("Renderer"), **words)
     yield declare.tracker("right", config=NoConfig, load=loader("Tracker"), **words)
+    yield declare.voice("right", config=NoConfig, load=loader("Voice"), **words)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from right_components import Audio, Emotion, Landmarks, Renderer, Tracker
+from right_components import Audio, Emotion, Landmarks, Renderer, Tracker, Voice
 from torch import nn
 
 from realtalk_core.testing.face import neutral_face
@@ -217,3 +217,30 @@ class RendererFollowsCamera(Renderer):
         still = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0]))
         still[2, 3] = 45.0
         return super().draw(points, CameraTrack(still[None], camera.intrinsics, camera.width, camera.height))
+
+
+class VoiceCoversTheClip(Voice):
+    def finish(self, phonemes):
+        return tuple(phonemes[:-1])
+
+
+class VoiceSaysTheText(Voice):
+    def name(self, letter):
+        return f"{letter.upper()}0"
+
+
+class VoiceLongerText(Voice):
+    def letters(self, text):
+        return super().letters(text)[:5]
+
+
+class VoiceRefusesNothing(Voice):
+    def letters(self, text):
+        return super().letters(text if any(c.isalnum() for c in text) else "oops")
+
+
+class VoiceAnyText(Voice):
+    def letters(self, text):
+        if not any(c.isalnum() for c in text):
+            return super().letters(text)
+        return [chr("abcdefghijklmnopqrstuvwxyz".index(c) + 97) for c in text.lower() if c.isalnum()]

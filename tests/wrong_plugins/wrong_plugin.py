@@ -19,6 +19,9 @@ CLASSES = {
         "train/loss-falls", "train/resume", "renderer/follows-landmarks", "renderer/follows-camera",
     ),
     "tracker": ("input/unmodified", "tracker/rows", "tracker/lazy", "tracker/empty-picture", "tracker/finds-the-face"),
+    "voice": (
+        "voice/covers-the-clip", "voice/says-the-text", "voice/longer-text", "voice/refuses-nothing", "voice/any-text",
+    ),
 }  # fmt: skip
 CONFIGS = {
     "audio": NoConfig,
@@ -26,6 +29,7 @@ CONFIGS = {
     "emotion": StrengthConfig,
     "renderer": NoConfig,
     "tracker": NoConfig,
+    "voice": NoConfig,
 }
 
 
