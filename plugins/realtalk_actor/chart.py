@@ -107,7 +107,7 @@ def resting_landmarks() -> Array:
         face[list(upper), 1] += 0.15 * arch
         face[list(lower), 1] -= 0.06 * arch
     across = np.abs(table[:, 0])
-    face[:, 1] += 0.05 * np.exp(-(((across - 3.9) / 2.6) ** 2) - ((table[:, 1] - 4.9) / 0.8) ** 2)
+    face[:, 1] -= 0.05 * np.exp(-(((across - 3.9) / 2.6) ** 2) - ((table[:, 1] - 4.9) / 0.8) ** 2)
     # the table's face is 15.3 cm wide and its jaw 13.4; people's are about 14 and 11.5 (Farkas 1994)
     side = np.clip((across - 4.2) / 3.4, 0, 1) ** 2
     low = np.clip(-table[:, 1] / 5.0, 0, 1)

@@ -74,13 +74,12 @@ MODES: dict[str, tuple[Mode, ...]] = {
 }
 _OUTLINE = frozenset(
     ("jaw_width", "jaw_angle", "chin_long", "chin_forward", "chin_wide", "cheekbones", "cheek_full", "temples",
-     "forehead_high", "forehead_slope", "skull_wide", "nose_long", "mouth_high", "mouth_wide", "eye_spacing",
-     "lips_forward")
+     "forehead_high", "forehead_slope", "skull_wide", "nose_long", "mouth_high", "eye_spacing", "lips_forward")
 )  # fmt: skip
 _FEMALE: dict[str, float] = {
     "jaw_width": -0.7, "jaw_angle": -0.8, "chin_long": -0.5, "chin_wide": -0.7, "brow_ridge": -1.3, "eye_size": 0.7,
     "nose_long": -0.4, "nose_wide": -0.4, "nose_forward": -0.3, "upper_lip": 0.5, "lower_lip": 0.5, "cupid": 0.5,
-    "brow_height": -0.4, "cheekbones": 0.4, "forehead_slope": -0.6, "nose_tip_up": 0.4, "lid_fold": -0.6,
+    "brow_height": 0.2, "cheekbones": 0.4, "forehead_slope": -0.6, "nose_tip_up": 0.4, "lid_fold": -0.6,
 }  # fmt: skip
 
 
@@ -148,12 +147,12 @@ def identity(seed: int) -> Identity:
     shape = {}
     for name in MODES:
         # outlines stay near the average, where a face is pleasant; features differ more
-        reach = 0.65 if name in _OUTLINE else 0.55 if name == "brow_height" else 1.2
+        reach = 0.78 if name in _OUTLINE else 0.55 if name == "brow_height" else 1.25
         value = np.clip(rng.normal(), -1.8, 1.8) * reach
         shape[name] = float(value + _FEMALE.get(name, 0.0) * (2 * female - 1) * 0.6)
     overall = (1 + 0.03 * rng.normal(), 1 + 0.03 * rng.normal(), 1 + 0.025 * rng.normal())
     overall = tuple(float(np.clip(v, 0.94, 1.06)) for v in overall)  # type: ignore[assignment]
-    wobble = (rng.uniform([-7, -9, 0], [7, 9, 6], (14, 3)), rng.normal(size=(14, 3)) * 0.03)
+    wobble = (rng.uniform([-7, -9, 0], [7, 9, 6], (14, 3)), rng.normal(size=(14, 3)) * 0.045)
     tone = rng.random() ** 1.1 * (len(SKINS) - 1)
     low = int(min(tone, len(SKINS) - 2))
     skin = np.array(SKINS[low]) * (1 - tone + low) + np.array(SKINS[low + 1]) * (tone - low)
@@ -163,9 +162,11 @@ def identity(seed: int) -> Identity:
     chance = np.array(
         [0.5, 0.25, 0.05, 0.2] if tone < 2.4 else [0.1, 0.3, 0.15, 0.45] if not dark else [0.04, 0.06, 0.75, 0.15]
     )
-    lean = float(more.uniform(0.4, 1.2))
+    lean = float(more.uniform(0.7, 1.4))
     for name, value in _PATTERNS[more.choice(len(_PATTERNS), p=chance)].items():
         shape[name] = float(np.clip(shape[name] + lean * value, -2.2, 2.2))
+    for name, least in (("cheek_full", -0.6), ("jaw_width", -0.9), ("mouth_wide", -0.8)):
+        shape[name] = max(shape[name], least)  # hollow cheeks and tiny mouths look ill
     names = list(HAIR_COLOURS)
     chances = (
         np.array([6, 6, 1, 0.3, 0.1, 0, 0, 0.1, 0.3, 0, 0]) if dark else np.array([2, 4, 4, 2, 1, 1, 2.5, 2, 0.7, 0, 0])
@@ -186,7 +187,7 @@ def identity(seed: int) -> Identity:
     numbers = {
         "beard": beard, "moustache": float(beard > 0.5 or (female < 0.5 and rng.random() < 0.1)),
         "beard_shape": float(rng.random()), "freckles": float(max(0.0, rng.normal() * 0.6 - 0.1) * (tone < 2.4)),
-        "moles": float(rng.integers(0, 5)), "brow_thick": float(np.clip(1 + 0.42 * rng.normal() - 0.3 * female,
+        "moles": float(rng.integers(0, 5)), "brow_thick": float(np.clip(1 + 0.5 * rng.normal() - 0.3 * female,
         0.45, 1.9)),
         "brow_arch": float(rng.normal() * 0.65 + 0.4 * female), "brow_slant": float(rng.normal()),
         "brow_gap": float(rng.normal()), "brow_density": float(np.clip(0.85 + 0.25 * rng.normal(), 0.4, 1.3)),
@@ -205,6 +206,7 @@ def identity(seed: int) -> Identity:
         "wave": float(abs(rng.normal()) * 0.5), "length": float(rng.uniform(0.6, 1.3)),
     }  # fmt: skip
     natural = np.array([0.80, 0.43, 0.46]) if not dark else np.array([0.76, 0.43, 0.50])
+    natural = natural * np.array([1.0, *more.uniform(0.85, 1.25, 2)])
     painted = np.array([[0.9, 0.28, 0.32], [0.75, 0.2, 0.25], [0.95, 0.5, 0.5]])[rng.integers(3)]
     makeup = float(female > 0.5 and rng.random() < 0.55) * float(rng.uniform(0.3, 1))
     lips = (natural * (1 - makeup) + painted * makeup, makeup)
@@ -243,7 +245,7 @@ def shape_displacement(who: Identity, points: Array) -> Array:
     if who.age > 0.2:
         sag = (who.age - 0.2) * front
         out[:, 1] -= sag * 0.45 * bump(points, (4.9, -5.6), (1.6, 1.4))
-        out[:, 2] -= sag * 0.55 * bump(points, (4.3, -2.3), (1.2, 1.3))
+        out[:, 2] -= sag * 0.38 * bump(points, (4.3, -2.3), (1.2, 1.3))
         out[:, 0] += side * sag * 0.25 * bump(points, (4.6, -6.4), (1.2, 1.2))
         out[:, 2] -= sag * 0.35 * bump(points, (2.95, -2.6), (0.4, 1.4))
         out[:, 2] += sag * 0.14 * bump(points, (3.1, 1.5), (1.1, 0.4))

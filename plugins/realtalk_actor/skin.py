@@ -74,10 +74,10 @@ def _brows(who: Identity, rng: np.random.Generator) -> Map:
     cover = np.zeros((SIZE, SIZE), np.float32)
     n = who.numbers
     for side in (-1, 1):
-        arch, slant = 0.16 * n["brow_arch"], 0.10 * n["brow_slant"]
-        gap = 0.12 * n["brow_gap"]
-        path = [(1.35 + gap, 4.54 - slant), (2.3, 4.79 - slant * 0.5 + arch * 0.4), (3.5, 5.07 + arch),
-                (4.5, 4.95 + slant * 0.6 + arch * 0.7), (5.55, 4.26 + slant)]  # fmt: skip
+        arch, slant = 0.16 * n["brow_arch"], 0.13 * n["brow_slant"]
+        gap = 0.16 * n["brow_gap"]
+        path = [(1.35 + gap, 4.42 - slant), (2.3, 4.69 - slant * 0.5 + arch * 0.4), (3.5, 4.97 + arch),
+                (4.5, 4.85 + slant * 0.6 + arch * 0.7), (5.55, 4.16 + slant)]  # fmt: skip
         points = np.array([_place(side * x, y) for x, y in path])
         curve = CubicSpline(np.linspace(0, 1, 5), points)
         count = int(700 * n["brow_density"])
