@@ -13,7 +13,7 @@ ifneq ($(wildcard ../shared/data),)
 export REALTALK_DATA ?= $(realpath ../shared/data)
 endif
 
-.PHONY: install demo demo-train test test-fast lint bench docs clean
+.PHONY: install demo demo-train priors test test-fast lint bench docs clean
 
 install: $(STAMP)
 
@@ -34,6 +34,11 @@ demo: install
 SEED ?= 7
 demo-train: install
 	@$(BIN)/python recipes/demo_avatar.py train --seed $(SEED) --work out/actor-$(SEED)
+
+# The weights that `realtalk train` starts from, made anew (half an hour on one core; needs eSpeak NG, which is GPL).
+priors: install
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[espeak]"
+	OMP_NUM_THREADS=1 $(BIN)/python recipes/priors.py
 
 # What the tests of the optional voices need; one of them is GPL, so that only testing brings it.
 $(VOICES): $(STAMP)

@@ -46,7 +46,10 @@ class VaeConfig(ComponentConfig):
     """Components of the person's expression basis that are generated, those of the prior among them."""
 
     dropout: float = Field(0.5, ge=0.0, lt=1.0)
-    """Dropout within encoder, decoder and sound."""
+    """Dropout within encoder, decoder and sound when training starts from random weights."""
+
+    prior_dropout: float = Field(0.3, ge=0.0, lt=1.0)
+    """The same when training starts from a prior."""
 
     augment: float = Field(1.0, ge=0.0, le=2.0)
     """Strength of training augmentation: level, tone colour, noise, voice and speaking rate; 0 is off."""
@@ -63,7 +66,7 @@ class VaeConfig(ComponentConfig):
     learning_rate: float = Field(1e-3, gt=0.0, le=0.1)
     """Peak learning rate; short warm-up, cosine decay."""
 
-    trunk_rate: float = Field(0.1, ge=0.0, le=1.0)
+    trunk_rate: float = Field(0.3, ge=0.0, le=1.0)
     """Learning rate of all but the output layers, relative to theirs, when training starts from a prior."""
 
     weight_decay: float = Field(0.05, ge=0.0, le=1.0)

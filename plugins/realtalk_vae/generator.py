@@ -32,9 +32,11 @@ UPPER_WEIGHT = 0.15
 LIP_WEIGHT = 0.5
 MOST_LEAD, PLAINLY = 2, 0.02
 """Largest lead of the mouth over the sound, in frames, that is learnt from a clip; gain of correlation it takes."""
+OUTPUT_RIDGE = 300.0
+"""Strength of the ridge that holds the output layers to the prior's while they are fitted to a clip."""
 LEAST_AMOUNT, MOST_AMOUNT = 0.3, 1.6
 """How much less and more lively than the prior's average actor a person may be."""
-NEAR_SHUT = 4.0
+NEAR_SHUT = 6.0
 """How much more a miss of the lips' gap counts where it is (nearly) shut."""
 
 
@@ -163,6 +165,9 @@ class VaeGenerator:
             )
         made.remarks = (remark,)
         made._prepare(data, frames)
+        if prior is not None and config.steps:
+            made.net.set_dropout(config.prior_dropout)
+            made._fit_output()
         made._begin(config.trunk_rate if prior else 1.0)
         return made
 
@@ -177,6 +182,34 @@ class VaeGenerator:
         self._known = torch.zeros(len(self._motion), 1)
         self._known[frames] = 1
         self._frames = frames
+
+    @torch.no_grad()
+    def _fit_output(self) -> None:
+        """Moves the output layers to the capture in one go: ridge regression of what the prior lacks on what it hears.
+
+        What the prior's ear and decoder make of the sound stays as it is; only how the face follows is the person's.
+        """
+        net, frames = self.net.eval(), self._frames
+        heard = to_whole_steps(((self._sound.flatten(1) - self.mean) / self.std).T[None])
+        g, slow = net.listen(heard)
+        calm = torch.zeros(1, self.config.latent, slow.shape[2])
+        hidden = net.decoder(net.rise(net.prior.inverse(calm, slow)), g)
+        known = torch.cat([hidden, g], 1)[0].T[frames].double()
+        known = torch.cat([known, torch.ones(len(known), 1)], 1)
+        layers = [net.leave.weight[..., 0], net.direct.weight[..., 0], (net.leave.bias + net.direct.bias)[:, None]]
+        weights = torch.cat(layers, 1).T.double()
+        spread = known.std(0).clamp_min(1e-3)
+        spread[-1] = 1.0
+        scaled = known / spread
+        lack = self._motion[frames].double() - known @ weights
+        gram = scaled.T @ scaled + OUTPUT_RIDGE * torch.eye(scaled.shape[1], dtype=torch.float64)
+        weights = (weights + torch.linalg.solve(gram, scaled.T @ lack) / spread[:, None]).float().T
+        width = hidden.shape[1]
+        net.leave.weight.copy_(weights[:, :width, None])
+        net.direct.weight.copy_(weights[:, width:-1, None])
+        net.leave.bias.copy_(weights[:, -1])
+        net.direct.bias.zero_()
+        self.average.load_state_dict(net.state_dict())
 
     def _begin(self, trunk: float) -> None:
         """Makes the optimizer; all but the output layers learn at `trunk` times the rate."""

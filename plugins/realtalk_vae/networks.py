@@ -128,6 +128,10 @@ class FlowVae(nn.Module):
             2 + max(2 * config.decoder_layers, STRIDE * (1 + 4 * config.flow_layers) + STRIDE // 2) + STRIDE
         )
 
+    def set_dropout(self, rate: float) -> None:
+        """Another rate of dropout, throughout."""
+        self.rate = self.encoder.rate = self.decoder.rate = rate
+
     def listen(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Features `B D T` to the condition `B G T` and its slow version `B G T/4`."""
         g = gelu(self.hear_norm(self.hear(dropout(features, self.rate / 2, self.training))))
