@@ -14,6 +14,7 @@ GOOD = """
     from realtalk_core import declare
     from realtalk_core.spec import NoConfig
     from realtalk_core.types import AudioClip, AudioFeatures, CameraTrack, Drive, FrameBatch
+    from realtalk_core.voice import Speech
 
     class Ear:
         def __init__(self, config: NoConfig) -> None: ...
@@ -23,16 +24,23 @@ GOOD = """
         def __init__(self, config: NoConfig) -> None: ...
         def render(self, drive: Drive, cameras: CameraTrack) -> Iterator[FrameBatch]: raise NotImplementedError
 
+    class Larynx:
+        def __init__(self, config: NoConfig) -> None: ...
+        def speak(self, text: str) -> Speech: raise NotImplementedError
+
+    def load_larynx() -> type[Larynx]: return Larynx
     def load_ear() -> type[Ear]: return Ear
     def load_brush() -> type[Brush]: return Brush
 
     declare.audio_encoder("ear", summary="An ear.", api=1, config=NoConfig, load=load_ear)
     declare.renderer("brush", summary="A brush.", api=1, config=NoConfig, load=load_brush, version=2)
+    declare.voice("larynx", summary="A larynx.", api=1, config=NoConfig, load=load_larynx)
 """
 BAD = {
     "another return type": ("-> AudioFeatures: raise", "-> AudioClip: raise", "audio_encoder"),
     "an argument too many": ("clip: AudioClip, fps: float)", "clip: AudioClip, fps: float, how: str)", "audio_encoder"),
     "another stage's part": ("config=NoConfig, load=load_ear", "config=NoConfig, load=load_brush", "audio_encoder"),
+    "a voice without times": ("text: str) -> Speech: raise", "text: str) -> AudioClip: raise", "voice"),
     "no iterator": ("-> Iterator[FrameBatch]: raise", "-> FrameBatch: raise", "renderer"),
     "a config that is none": ("config=NoConfig, load=load_brush", "config=dict, load=load_brush", "renderer"),
     "no api version": ('summary="A brush.", api=1, ', 'summary="A brush.", ', "renderer"),
