@@ -24,6 +24,18 @@ def hash01(x: float, y: float) -> Any:
     return np.float32(h & np.uint32(0xFFFFFF)) / np.float32(16777216.0)
 
 
+@njit(cache=True, fastmath=True, inline="always")
+def _narrowed(low: float, high: float, share: float, slope: float) -> Any:
+    """The part of a row, in samples, where `share + slope * (x + 0.5)` is not below zero."""
+    if slope > 1e-12:
+        low = max(low, -share / slope - 0.5)
+    elif slope < -1e-12:
+        high = min(high, -share / slope - 0.5)
+    elif share < 0:
+        high = low - 1
+    return low, high
+
+
 @njit(cache=True, fastmath=True, nogil=True)
 def rasterise(xyw: Floats, triangles: Ints, depth: Floats, owner: Ints) -> None:
     """Fills the depth buffer (larger is nearer) and the index of the nearest triangle.
@@ -57,20 +69,28 @@ def rasterise(xyw: Floats, triangles: Ints, depth: Floats, owner: Ints) -> None:
         area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
         if abs(area) < 1e-9:
             continue
+        # the corners' shares of a sample are linear in x and y: a row lies inside between two bounds on x
         inverse = 1.0 / area
+        b_x, b_y = (cy - ay) * inverse, (ax - cx) * inverse
+        c_x, c_y = (ay - by) * inverse, (bx - ax) * inverse
+        w_x = b_x * (wb - wa) + c_x * (wc - wa)
+        a_x = -b_x - c_x
         for y in range(top, bottom + 1):
-            py = y + 0.5
-            for x in range(left, right + 1):
-                px = x + 0.5
-                l1 = ((px - ax) * (cy - ay) - (py - ay) * (cx - ax)) * inverse
-                l2 = ((bx - ax) * (py - ay) - (by - ay) * (px - ax)) * inverse
-                l0 = 1.0 - l1 - l2
-                if l0 < 0 or l1 < 0 or l2 < 0:
-                    continue
-                w = l0 * wa + l1 * wb + l2 * wc
+            up = y + 0.5 - ay
+            share_b, share_c = b_y * up - b_x * ax, c_y * up - c_x * ax
+            low, high = np.float64(left), np.float64(right)
+            low, high = _narrowed(low, high, 1.0 - share_b - share_c, a_x)
+            low, high = _narrowed(low, high, share_b, b_x)
+            low, high = _narrowed(low, high, share_c, c_x)
+            if low > high:
+                continue
+            first = int(np.ceil(low - 1e-9))
+            w = wa + share_b * (wb - wa) + share_c * (wc - wa) + (first + 0.5) * w_x
+            for x in range(first, int(np.floor(high + 1e-9)) + 1):
                 if w > depth[y, x]:
                     depth[y, x] = w
                     owner[y, x] = t
+                w += w_x
 
 
 @njit(cache=True, fastmath=True, nogil=True)
