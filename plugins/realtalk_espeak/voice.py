@@ -29,8 +29,8 @@ _SWITCH = "("
 """How a phoneme's name begins that only says in which language it goes on, such as `(en)`."""
 _PAUSE = "_"
 """How eSpeak NG's own name of a pause begins."""
-_ASCII = str.maketrans("SZANXDTε", "ʃʒɑŋχðθɛ")
-"""Letters that some of its languages write in ASCII."""
+_ASCII = str.maketrans(dict(zip("SZANXDTεʦ", ("ʃ", "ʒ", "ɑ", "ŋ", "χ", "ð", "θ", "ɛ", "ts"), strict=True)))
+"""Letters that some of its languages write in other ways than the IPA's."""
 _MARKS = frozenset("ˈˌːˑ")
 
 SCRIPTS: dict[str, tuple[str, ...]] = {
