@@ -30,8 +30,11 @@ SOFTEST, SOFTNESS = 6.0, 1.6
 """Widest soft edge to each side in texels of the light's map, and how much of it each cm between blocker and blocked
 adds: a window or softbox of about 15 degrees."""
 _ROUND = np.arange(8) * np.pi / 4
-_RING = np.concatenate([np.array([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]]),
-                        np.stack([np.cos(_ROUND), np.sin(_ROUND)], 1)]).astype(np.float32)  # fmt: skip
+_RING = np.concatenate(
+    [1.4 * np.array([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]]),
+     SOFTEST * np.stack([np.cos(_ROUND), np.sin(_ROUND)], 1)]
+)  # fmt: skip
+"""Where blockers of the light are looked for, texels."""
 CHART_REACH = 2.0
 """The texture spans chart places from minus this to plus this, radians."""
 VERTEX = 16
@@ -82,39 +85,36 @@ def _add_texel(texture: Floats, qx: float, qy: float, weight: float, out: Floats
 
 
 @njit(cache=True, fastmath=True)
-def _ahead(light_map: Floats, x: float, y: float) -> Any:
-    """Depth of the map at a place; nothing lies beyond its edges."""
-    size = light_map.shape[0]
-    u, v = int(x), int(y)
-    return light_map[v, u] if 0 <= u < size and 0 <= v < size else np.float32(0)
-
-
-@njit(cache=True, fastmath=True)
 def _shadow(light_map: Floats, x: float, y: float, depth: float, bias: float, du: float, dv: float) -> Any:
     """Share of the key light that arrives, under a light with a size (Fernando 2005, percentage-closer soft shadows).
 
     The farther away what blocks the light, the softer its shadow's edge. `du`, `dv`: how the surface's own depth
-    changes with the map's x and y, so that it does not shade itself.
+    changes with the map's x and y, so that it does not shade itself. Beyond the map's edges all is lit.
     """
-    blockers, distance = 0, 0.0
+    inner = light_map.shape[0] - SOFTEST - 1
+    if x < SOFTEST or y < SOFTEST or x > inner or y > inner:
+        return 1.0
+    beyond = depth + bias
+    blockers, deep, distance = 0, 0, 0.0
     for k in range(13):
-        reach = 0.0 if k == 0 else (1.4 if k < 5 else SOFTEST)
-        d = _ahead(light_map, x + _RING[k, 0] * reach, y + _RING[k, 1] * reach) - depth - bias
+        d = light_map[int(y + _RING[k, 1]), int(x + _RING[k, 0])] - beyond
         if d > 0:
             blockers += 1
             distance += d
+            deep += 1 if d > 0.25 else 0
     if blockers == 0:
         return 1.0
-    reach = min(SOFTEST, 1.4 + SOFTNESS * distance / blockers)
-    total, taps = 0.0, 0
+    if deep == 13:
+        return 0.0
+    step = 0.5 * min(SOFTEST, 1.4 + SOFTNESS * distance / blockers)
+    total = 0.0
     for j in range(-2, 3):
         for i in range(-2, 3):
             if i * i + j * j < 7:
-                dx, dy = i * reach * 0.5, j * reach * 0.5
-                d = _ahead(light_map, x + dx, y + dy) - depth - bias - max(0.0, du * dx + dv * dy)
-                total += 1.0 if d < 0 else max(0.0, 1 - d / 0.25)
-                taps += 1
-    return total / taps
+                dx, dy = i * step, j * step
+                d = light_map[int(y + dy), int(x + dx)] - beyond - max(0.0, du * dx + dv * dy)
+                total += min(1.0, max(0.0, 1 - 4 * d))
+    return total / 21
 
 
 @njit(cache=True, fastmath=True)
