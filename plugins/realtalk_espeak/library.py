@@ -82,6 +82,7 @@ class Library:
         if rate <= 0:
             raise RealTalkError(f"eSpeak NG did not start (code {rate}); data in {espeakng_loader.get_data_path()}")
         self.sample_rate = int(rate)
+        self._c.espeak_ng_SetRandSeed(ctypes.c_long(0))  # breath is noise; it starts from the time of day
 
     def close(self) -> None:
         """Ends it and unloads it, so that the next one starts anew."""
