@@ -193,8 +193,8 @@ def save(
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--takes", type=int, default=720)
-    parser.add_argument("--vae-steps", type=int, default=4500)
+    parser.add_argument("--takes", type=int, default=600)
+    parser.add_argument("--vae-steps", type=int, default=3600)
     parser.add_argument("--ldm-steps", type=int, default=1500)
     parser.add_argument("--data", type=Path, help="keep the training data in this file, and take it from there")
     parser.add_argument(
@@ -214,7 +214,13 @@ def main() -> None:
     }
     if args.vae_steps:
         vae = VaeConfig(
-            prior="none", steps=args.vae_steps, batch=16, dropout=0.1, learning_rate=2e-3, weight_decay=0.01
+            prior="none",
+            steps=args.vae_steps,
+            batch=16,
+            dropout=0.15,
+            augment=1.4,
+            learning_rate=2e-3,
+            weight_decay=0.01,
         )
         generator = vae_start(data["speech"], data["mouths"], vae)
         generator._begin(1.0)
