@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _ctypes
 import ctypes
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -82,7 +83,9 @@ class Library:
         if rate <= 0:
             raise RealTalkError(f"eSpeak NG did not start (code {rate}); data in {espeakng_loader.get_data_path()}")
         self.sample_rate = int(rate)
-        self._c.espeak_ng_SetRandSeed(ctypes.c_long(0))  # breath is noise; it starts from the time of day
+        # Breath is noise: most variants take eSpeak NG's own, which starts from the time of day, some the C library's.
+        self._c.espeak_ng_SetRandSeed(ctypes.c_long(0))
+        ctypes.CDLL("ucrtbase" if os.name == "nt" else None).srand(1)
 
     def close(self) -> None:
         """Ends it and unloads it, so that the next one starts anew."""
