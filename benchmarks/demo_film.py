@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import torch
 
-from realtalk_core.audio import resample
+from realtalk_core.audio import read_audio
 from realtalk_core.avatar import Avatar
 from realtalk_core.capture import Capture
 from realtalk_core.emotion import LABELS, parse_emotion
@@ -86,15 +86,17 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path)
     given = parser.parse_args()
     pictures = [f.to_ndarray(format="rgb24") for f in av.open(str(given.film)).decode(video=0)]
-    speech, timeline = demo_speech()
+    _, timeline = demo_speech()
     emotion = parse_emotion(timeline).track(len(pictures), 25.0).weights.numpy()
     points, scores = track(pictures)
     upper, lower = INNER_LIP_CENTRES
     size = np.linalg.norm(points[:, 33, :2] - points[:, 263, :2], axis=1)
     gap = np.linalg.norm(points[:, upper] - points[:, lower], axis=1) / size
-    sound = resample(speech.clip, 16000)
+    sound = read_audio(given.film, 16000)
     pipeline = Pipeline.from_avatar(Avatar.open(given.avatar, discover()))
-    rendered = torch.cat([lip_gap(cut.kept_landmarks.points) for cut in pipeline.cuts(sound, timeline)]).numpy()
+    rendered = torch.cat([lip_gap(cut.kept_landmarks.points) for cut in pipeline.cuts(sound, timeline)]).numpy()[
+        : len(gap)
+    ]
     padded = np.pad(sound.samples.numpy(), (0, 640))
     loud = np.array([np.sqrt(np.square(padded[k * 640 : (k + 1) * 640]).mean()) for k in range(len(gap))])
     loud = np.log10(np.maximum(np.convolve(loud, np.ones(3) / 3, "same"), 1e-3))

@@ -52,7 +52,7 @@ from realtalk_demo.recorded import RecordedVoice
 CONSENT = "a synthetic person, computed by `realtalk actor`: nobody's likeness"
 
 # ---- what is recorded ------------------------------------------------------------------------------------------------
-VOICE, WORDS_PER_MINUTE = "en-us+f3", 150
+VOICE, WORDS_PER_MINUTE = "en-us", 150
 DEMO_LINES = (
     ("Hello!", "neutral"), ("I am so happy to see you.", "happy"), ("Oh! You can hear me?", "surprise"),
     ("I am sad when you go.", "sad"), ("Do not close this window!", "angry"),
@@ -70,7 +70,7 @@ HALF = 0.5
 """Intensity in the first part of each emotional sentence; the rest is acted in full."""
 HALF_SECONDS = 1.2
 MOTION = 0.6
-VIEW_CM, CAMERA_HEIGHT_CM = 29.0, -0.7
+VIEW_CM, CAMERA_HEIGHT_CM = 30.5, -0.6
 
 
 @dataclass(frozen=True)
@@ -159,8 +159,9 @@ def record_actor(plan: Plan) -> float:
 
 def train(plan: Plan, share: float) -> None:
     """Trains the sound-driven stages on the neutral part, then the renderer on everything; goes on where it stopped."""
-    capture, sets = Capture.open(plan.work / "capture"), [f"renderer.size={plan.size}", f"renderer.steps={plan.steps}"]
-    config = load_config(preset="quick", sets=sets)
+    capture = Capture.open(plan.work / "capture")
+    sets = {"size": plan.size, "steps": plan.steps, "warp_side": plan.size // 2}
+    config = load_config(preset="quick", sets=[f"renderer.{name}={value}" for name, value in sets.items()])
     for stages, split in ((("audio", "landmarks", "emotion"), share), (("renderer",), 1.0)):
         with Bars("steps") as bars:
             Session(capture, plan.work / "avatar", config, stages, split, consent=CONSENT, resume=True,
@@ -171,7 +172,7 @@ def make_small(plan: Plan, folder: Path) -> None:
     """Puts a small copy of the trained avatar in place of the one that is there."""
     fresh = plan.work / "small"
     shutil.rmtree(fresh, ignore_errors=True)
-    compact(Avatar.open(plan.work / "avatar", discover()), fresh, seconds=IDLE_SECONDS - 0.4, start=0.0)
+    compact(Avatar.open(plan.work / "avatar", discover()), fresh, seconds=IDLE_SECONDS - 0.4, start=0.0, crf=20)
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(fresh, folder)
 
@@ -198,16 +199,16 @@ def main() -> int:
     """Reads the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("speech", "ship", "train"))
-    parser.add_argument("--seed", type=int, default=9, help="which actor")
+    parser.add_argument("--seed", type=int, default=5, help="which actor")
     parser.add_argument("--work", type=Path, default=Path("out/actor"), help="where capture and avatar go")
     parser.add_argument("--size", type=int, help="side of the pictures: 384 to ship, 256 to train")
-    parser.add_argument("--steps", type=int, help="training steps of the renderer: 3000 to ship, 1300 to train")
+    parser.add_argument("--steps", type=int, help="training steps of the renderer: 1700 to ship, 1300 to train")
     given = parser.parse_args()
     if given.what == "speech":
         record_speech()
         return 0
     ship = given.what == "ship"
-    plan = Plan(given.seed, given.size or (384 if ship else 256), given.steps or (3000 if ship else 1300), given.work)
+    plan = Plan(given.seed, given.size or (384 if ship else 256), given.steps or (1700 if ship else 1300), given.work)
     share = 0.0
 
     def record() -> None:

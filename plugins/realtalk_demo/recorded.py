@@ -59,6 +59,12 @@ class RecordedVoice:
     def __init__(self, config: Any = None) -> None:
         self.config = config
 
+    @property
+    def sample_texts(self) -> tuple[str, str]:
+        """A short and a long text that it can say, for the conformance kit."""
+        texts = sorted((line.text for line in lines()), key=len)
+        return texts[0], texts[-1]
+
     def speak(self, text: str) -> Speech:
         """The recording of a sentence.
 
