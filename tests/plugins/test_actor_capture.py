@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -9,10 +10,10 @@ from safetensors.torch import load_file
 
 from realtalk_actor.actor import INDEX, Actor, Pose
 from realtalk_actor.performance import perform
-from realtalk_actor.picture import Camera, Studio
+from realtalk_actor.picture import Camera, Studio, in_order
 from realtalk_actor.record import image_points, write_capture
 from realtalk_core.capture import PARTS, Capture
-from realtalk_core.emotion import parse_emotion
+from realtalk_core.emotion import LABELS, parse_emotion
 from realtalk_core.types import AudioClip
 from realtalk_core.voice import Phoneme, Speech
 
@@ -79,13 +80,105 @@ def test_same_pose_same_picture(studio):
     assert np.array_equal(studio.shoot(Pose()).rgb, studio.shoot(Pose()).rgb)
 
 
-def test_emotions_are_aligned_frame_by_frame():
-    speech = Speech(AudioClip(torch.rand(8000) - 0.5, 16000), (Phoneme("m", 0, 0.1), Phoneme("ɑ", 0.1, 0.5)))
-    neutral, happy = (perform(speech, parse_emotion(e).track(12, 25.0), 3) for e in ("neutral", "happy"))
-    for a, b in zip(neutral.poses, happy.poses, strict=True):
-        assert a.tongue == b.tongue
-        assert a.breath == b.breath
-    assert happy.poses[8].shapes[INDEX["mouthSmileLeft"]] > neutral.poses[8].shapes[INDEX["mouthSmileLeft"]] + 0.4
+def test_off_the_person_the_picture_is_the_plate_and_on_it_it_is_not(studio):
+    """Masks and picture speak of the same pixels."""
+    shot, plate = studio.shoot(Pose(turn=(0.0, 0.25, 0.1))), studio.plate()
+    off, on = shot.masks[..., 0] == 0, shot.masks[..., 0] == 255
+    assert np.array_equal(shot.rgb[off], plate[off])
+    differs = np.abs(shot.rgb.astype(int) - plate).max(-1) > 4
+    assert differs[on].mean() > 0.98
+    edge = ~off & ~on
+    assert 0.001 < edge.mean() < 0.1
+
+
+def test_masks_move_with_the_landmarks(studio):
+    """A part's middle shifts as far as its landmarks do, to a pixel of 0.14 cm."""
+    large = Studio(studio.actor, Camera(256), with_normals=False)
+    rest, moved = (large.shoot(Pose(shift=(x, 0, 0))) for x in (0.0, 2.5))
+
+    def middle(shot, part):
+        return float(np.nonzero(shot.masks[..., 2] == PARTS[part])[1].mean())
+
+    for part, landmarks in (("nose", [1, 4, 5, 195]), ("eyes", [33, 133, 263, 362]), ("lips", [0, 17, 61, 291])):
+        step = (place(large, moved) - place(large, rest))[landmarks, 0].mean()
+        assert step > 12
+        assert abs(middle(moved, part) - middle(rest, part) - step) < 1, part
+
+
+def test_many_poses_come_in_order_and_equal_to_one_by_one(studio):
+    poses = [Pose(turn=(0.0, 0.05 * k, 0.0)) for k in range(7)]
+    for pose, shot in zip(poses, studio.shoots(poses), strict=True):
+        assert np.array_equal(shot.rgb, studio.shoot(pose).rgb)
+
+
+def test_an_error_in_one_frame_ends_the_others_and_reaches_the_caller():
+    started = []
+
+    def work(k):
+        started.append(k)
+        if k == 3:
+            raise ValueError("frame 3")
+        return k
+
+    results = in_order(work, range(1000))
+    assert [next(results), next(results), next(results)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="frame 3"):
+        next(results)
+    assert len(started) < 50
+
+
+SAID = ["m", "ɑ", "b", "i", "p", "æ", "m", "o", "b", "ɛ"]
+
+
+def spoken():
+    phonemes = tuple(Phoneme(sound, 0.12 * k, 0.12 * (k + 1)) for k, sound in enumerate(SAID))
+    return Speech(AudioClip(0.3 * torch.sin(torch.arange(19200) * 0.05), 16000), phonemes)
+
+
+def gaps(actor, performance):
+    """Distance between the inner lips over that between the outer eye corners, at each frame."""
+    shapes = [actor.landmarks(pose) for pose in performance.poses]
+    return np.array([np.linalg.norm(s[13] - s[14]) / np.linalg.norm(s[33] - s[263]) for s in shapes])
+
+
+@pytest.fixture(scope="module")
+def acted(studio):
+    """The same words in every emotion, and their lip gaps."""
+    performances = {e: perform(spoken(), parse_emotion(e).track(30, 25.0), 6) for e in LABELS}
+    return performances, {e: gaps(studio.actor, p) for e, p in performances.items()}
+
+
+@pytest.mark.parametrize("emotion", [e for e in LABELS if e != "neutral"])
+def test_the_same_words_in_two_emotions_are_aligned_frame_by_frame(acted, emotion):
+    performances, lips = acted
+    mine, neutral = performances[emotion], performances["neutral"]
+    for a, b in zip(mine.poses, neutral.poses, strict=True):
+        assert (a.tongue, a.breath) == (b.tongue, b.breath)
+    assert mine.speech.phonemes == neutral.speech.phonemes
+    change = np.abs(np.array([a.shapes for a in mine.poses]) - [b.shapes for b in neutral.poses]).max(1)
+    assert change.min() > 0.05
+    lags = [np.corrcoef(lips[emotion][3:-3], np.roll(lips["neutral"], k)[3:-3])[0, 1] for k in range(-3, 4)]
+    assert lags[3] == max(lags)
+    assert lags[3] > 0.9
+
+
+@pytest.mark.parametrize("emotion", LABELS)
+def test_lips_close_on_p_b_and_m_and_open_between(acted, emotion):
+    """In the geometry itself, not only in the controls."""
+    _, lips = acted
+    at = {True: [], False: []}
+    for k, sound in enumerate(SAID):
+        at[sound in "pbm"].append(lips[emotion][round((k + 0.5) * 0.12 * 25 - 0.5)])
+    assert max(at[True]) < 0.03
+    assert np.mean(at[False]) > 0.08
+
+
+@pytest.mark.parametrize("seed", [2, 11])
+def test_lips_of_other_heads_close_too(seed):
+    performance = perform(spoken(), parse_emotion("surprise").track(30, 25.0), seed)
+    lips = gaps(Actor(seed), performance)
+    closed = [lips[round((k + 0.5) * 3 - 0.5)] for k, sound in enumerate(SAID) if sound in "pbm"]
+    assert max(closed) < 0.03
 
 
 def test_capture_is_whole_and_exact(tmp_path, studio):
@@ -103,5 +196,13 @@ def test_capture_is_whole_and_exact(tmp_path, studio):
     assert torch.allclose(truth["emotion"].sum(1), torch.ones(4))
     assert truth["landmarks68"].shape == (4, 68, 3)
     assert json.loads((tmp_path / "phonemes.json").read_text("utf-8"))[0]["ipa"] == "b"
-    assert capture.masks(0).shape == (SIZE, SIZE, 3)
+    for k, pose in enumerate(performance.poses):
+        shot = studio.shoot(pose)
+        assert np.array_equal(np.asarray(capture.masks(k)), shot.masks)
+        frame = cv2.imread(str(tmp_path / "frames" / f"{k:06d}.jpg"))[..., ::-1]
+        assert np.abs(frame.astype(float) - shot.rgb).mean() < 2
+        normals = cv2.imread(str(tmp_path / "normals" / f"{k:06d}.png"))[..., ::-1]
+        assert np.abs((normals.astype(float) - 128) / 127 - shot.normals).max() < 0.01
+        assert np.allclose(truth["landmarks478"][k], shot.landmarks, atol=1e-4)
+        assert np.allclose(capture.tracks.image_points[k, :, :2], place(studio, shot)[:, :2], atol=0.01)
     assert (tmp_path / "overview.png").stat().st_size > 1000
