@@ -118,6 +118,10 @@ def test_recorded_speech_is_performed_and_its_pauses_are_filled(actor, recording
     assert heard[-1]["end"] == pytest.approx(0.4)
     jaw = capture.tracks.blendshapes[:, 25]
     assert jaw[3:7].max() > jaw[9] + 0.1
+    own = ("--audio", tmp_path / "out" / "audio.wav", "--phonemes", tmp_path / "out" / "phonemes.json")
+    assert actor(*QUICK, *own, out="again")[0] == 0
+    again = Capture.open(tmp_path / "again")
+    assert torch.allclose(again.tracks.landmarks, capture.tracks.landmarks, atol=1e-3)
 
 
 def test_silent_performance_becomes_a_capture_and_is_not_made_twice(actor, tmp_path):
