@@ -45,7 +45,8 @@ _LIKE = {"b": "p", "m": "p", "v": "f", "d": "t", "n": "t", "z": "s", "ð": "θ",
          "g": "k", "ŋ": "k", "x": "k", "ç": "j", "ɬ": "l", "ɫ": "l", "ʁ": "k", "ɲ": "t", "ʎ": "l", "ɣ": "k", "ɕ": "ʃ",
          "ʑ": "ʃ", "ʂ": "ʃ", "ʐ": "ʃ", "ɟ": "j", "c": "j", "q": "k", "β": "f", "ɸ": "f", "ʋ": "f", "ʔ": "h", "ɦ": "h",
          "ʈ": "t", "ɖ": "t", "ɳ": "t", "ɭ": "l", "ɽ": "t", "ʏ": "y", "ɤ": "ʌ", "ɘ": "ə", "ɵ": "ø", "ɞ": "œ", "ɝ": "ɜ",
-         "ᵻ": "ɪ", "ɥ": "w", "ʍ": "w"}  # fmt: skip
+         "ᵻ": "ɪ", "ɥ": "w", "ʍ": "w", "χ": "k", "ʉ": "u", "ʀ": "k", "ɱ": "f", "ħ": "h", "ʕ": "h",
+         "ʝ": "j"}  # fmt: skip
 CLOSED = frozenset("pbm")
 REACH_SECONDS = 0.055
 """How far beyond its own time a sound still pulls."""
@@ -60,7 +61,8 @@ def _sounds(phonemes: Sequence[Phoneme]) -> list[tuple[str, float, float]]:
     """Single sounds with their times; a diphthong or affricate gives its parts an equal share."""
     out = []
     for p in phonemes:
-        letters = [c for c in p.ipa if c in _TARGETS or c in _LIKE] or [""]
+        # a sound that nobody knows leaves the mouth to its neighbours, as h does; only a pause closes it
+        letters = [c for c in p.ipa if c in _TARGETS or c in _LIKE] or ["h" if p.ipa.strip() else ""]
         step = (p.end - p.start) / len(letters)
         out += [(c, p.start + k * step, p.start + (k + 1) * step) for k, c in enumerate(letters)]
     return out
