@@ -14,7 +14,7 @@ from realtalk_actor.identity import identity
 from realtalk_actor.lashes import lashes
 from realtalk_actor.raster import vertex_normals
 from realtalk_actor.scene import Scene, build_scene
-from realtalk_actor.shapes import JAW_DEGREES, fields, lids, turned_jaw
+from realtalk_actor.shapes import JAW_DEGREES, Lids, fields, lids, turned_jaw
 from realtalk_actor.topology import topology
 from realtalk_core.landmarks import BLENDSHAPES
 
@@ -45,6 +45,7 @@ class Pose:
     breath: float = 0.0
 
 
+Spread = tuple[NDArray[np.int64], Array]
 NECK_PIVOT = np.array([0.0, -7.0, -6.0])
 
 
@@ -58,26 +59,44 @@ def rotation(turn: tuple[float, float, float]) -> Array:
     return np.asarray(ry @ rx @ rz)
 
 
-class Actor:
-    """One person of a seed, who can be posed; `realtalk_actor.picture` renders what `place` gives."""
+@dataclass(frozen=True)
+class _Skin:
+    """Vertices of the head's mesh that can be posed by themselves: all of them, or few.
 
-    def __init__(self, seed: int) -> None:
-        self.scene: Scene = build_scene(identity(seed))
-        shape = topology()
-        self._fields = fields().reshape(len(BLENDSHAPES), -1)
-        self._rest = self.scene.points[: len(shape.chart)].copy()
-        self._lashes = lashes(self.scene.who)
-        self._lips = shape.mouth
-        self._with_jaw = np.flatnonzero(self.scene.follow[:, 1] > 0)
-        self._jaw_share = self.scene.follow[self._with_jaw, 1].astype(float)
-        self._head_share = self.scene.follow[:, :1].astype(float)
+    Attributes:
+        rest: `K 3` at rest.
+        fields: `52 3K` how blendshapes move them.
+        lids: Of the right and the left eye.
+        up, low: Upper and lower edge of the lips, one place opposite the other.
+        spread: For the upper and the lower edge: which place each vertex follows when lips press together, and how far.
+    """
 
-    def head(self, pose: Pose) -> Array:
-        """The head's mesh `N 3` in head space, lids and lips settled."""
+    rest: Array
+    fields: NDArray[np.float32]
+    lids: tuple[Lids, Lids]
+    up: NDArray[np.int64]
+    low: NDArray[np.int64]
+    spread: tuple[Spread, Spread]
+
+    @classmethod
+    def of(cls, rest: Array, index: NDArray[np.int64]) -> _Skin:
+        """Those of a head at rest `N 3` whose numbers are given; the edges of lids and lips must be among them."""
+        number = np.full(len(rest), -1)
+        number[index] = np.arange(len(index))
+        edge = topology().mouth.edge
+        corner = int(topology().mouth.upper.sum()) - 1
+        movable = fields() if len(index) == len(rest) else fields()[:, index]  # the whole is shared by all heads
+        spread = tuple((near[index], far[index]) for near, far in _lip_spread())
+        return cls(
+            rest[index], movable.reshape(len(BLENDSHAPES), -1), tuple(_lids_of(left, number) for left in (False, True)), number[edge[1:corner]],
+            number[edge[:corner:-1]], spread,
+        )  # type: ignore[arg-type]  # fmt: skip
+
+    def posed(self, pose: Pose, eyes: Array) -> Array:
+        """Places `K 3` for a pose and the eyeballs' centres, lids and lips settled."""
         s = np.clip(pose.shapes, 0, 1)
         active = np.flatnonzero(s > 1e-4)
-        moved = (s[active].astype(np.float32) @ self._fields[active]).reshape(-1, 3)
-        points = self._rest + moved
+        points = self.rest + (s[active].astype(np.float32) @ self.fields[active]).reshape(-1, 3)
         self._settle_lips(points)
         for k, side in enumerate(("Right", "Left")):
             w = {name: s[INDEX[name + side]] for name in ("eyeBlink", "eyeSquint", "eyeWide")}
@@ -89,25 +108,43 @@ class Actor:
             lower = 0.9 * w["eyeSquint"] + 0.45 * s[INDEX["cheekSquint" + side]] + 0.30 * s[INDEX["mouthSmile" + side]]
             lower = lower + closing * (1 - min(1.0, lower)) - 0.35 * down - 0.15 * w["eyeWide"]
             upper = min(upper, 1.02)
-            lids(side == "Left").move(points, self.scene.eyes[k], float(upper), float(min(lower, 1.0)))
-        lay_rims(points, self.scene.eyes, self.scene.eye_scale)
+            self.lids[k].move(points, eyes[k], float(upper), float(min(lower, 1.0)))
         return points
 
     def _settle_lips(self, points: Array) -> None:
         """Lips may touch but not pass through each other."""
-        hole = self._lips
-        corner = int(hole.upper.sum()) - 1
-        up = hole.edge[1:corner]
-        low = hole.edge[:corner:-1]
+        up, low = self.up, self.low
         over = points[low, 1] - points[up, 1]
         hit = np.clip(over + 0.004, 0, None)
         if not (hit > 0).any():
             return
-        spread_up, spread_low = _lip_spread()
+        spread_up, spread_low = self.spread
         points[:, 1] += (spread_up[1] * hit[spread_up[0]] - spread_low[1] * hit[spread_low[0]]) * 0.5
         front = 0.5 * (points[low, 2] - points[up, 2]) * (hit > 0)
         points[up, 2] += front
         points[low, 2] -= front
+
+
+class Actor:
+    """One person of a seed, who can be posed; `realtalk_actor.picture` renders what `place` gives."""
+
+    def __init__(self, seed: int) -> None:
+        self.scene: Scene = build_scene(identity(seed))
+        shape = topology()
+        rest = self.scene.points[: len(shape.chart)]
+        self._skin = _Skin.of(rest, np.arange(len(rest)))
+        edges = [hole.edge for hole in (shape.right_eye, shape.left_eye, shape.mouth)]
+        self._few = _Skin.of(rest, np.unique(np.concatenate([np.arange(468), *edges])))
+        self._lashes = lashes(self.scene.who)
+        self._with_jaw = np.flatnonzero(self.scene.follow[:, 1] > 0)
+        self._jaw_share = self.scene.follow[self._with_jaw, 1].astype(float)
+        self._head_share = self.scene.follow[:, :1].astype(float)
+
+    def head(self, pose: Pose) -> Array:
+        """The head's mesh `N 3` in head space, lids and lips settled."""
+        points = self._skin.posed(pose, self.scene.eyes)
+        lay_rims(points, self.scene.eyes, self.scene.eye_scale)
+        return points
 
     def place(self, pose: Pose, head: Array | None = None) -> tuple[Array, Array]:
         """All vertices in world space (axes of head space at rest), and the `4 4` head-to-world transform."""
@@ -145,7 +182,7 @@ class Actor:
 
     def landmarks(self, pose: Pose, head: Array | None = None) -> Array:
         """MediaPipe's 478 landmarks in head space, cm: exact places on the mesh, irises from the eyeballs."""
-        points = self.head(pose) if head is None else head
+        points = self._few.posed(pose, self.scene.eyes) if head is None else head
         out = np.zeros((478, 3))
         out[:468] = points[:468]
         yaw, pitch = pose.gaze
@@ -171,7 +208,14 @@ def gaze_shapes(shapes: Array, gaze: tuple[float, float]) -> Array:
     return out
 
 
-Spread = tuple[NDArray[np.int64], Array]
+def _lids_of(left: bool, number: NDArray[np.int64]) -> Lids:
+    """The lids of one eye over vertices that are numbered anew, -1 for those left out."""
+    all_ = lids(left)
+    kept = number[all_.index] >= 0
+    return Lids(
+        number[all_.index[kept]], all_.upper[kept], all_.lower[kept], all_.near_upper[kept], all_.near_lower[kept],
+        number[all_.edge_upper], number[all_.edge_lower],
+    )  # fmt: skip
 
 
 @cache

@@ -54,6 +54,15 @@ def test_landmarks_lie_on_what_they_name(studio):
     assert (shot.masks[..., 0] >= shot.masks[..., 1]).all()
 
 
+def test_landmarks_need_no_mesh_and_are_the_meshes_own(studio):
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        pose = Pose(np.clip(rng.normal(size=52) * 0.5, 0, 1))
+        head = studio.actor.head(pose)
+        assert np.allclose(studio.actor.landmarks(pose)[:468], head[:468], atol=1e-5)
+        assert np.array_equal(studio.actor.landmarks(pose, head)[:468], head[:468])
+
+
 def test_open_mouth_shows_its_inside_and_a_blink_hides_the_eyes(studio):
     rest = studio.shoot(Pose())
     wide = studio.shoot(Pose(shapes(jawOpen=0.9)))
