@@ -15,7 +15,7 @@ from realtalk_core.nn.parallel import in_threads, worker_count
 
 PIXEL_WEIGHTS: dict[str, float] = {
     "background": 0.12, "torso": 0.12, "hair_ears": 0.5, "skin": 1.0, "brows": 2.0, "eyes": 4.0, "nose": 1.2,
-    "lips": 4.0, "inside_mouth": 5.0,
+    "lips": 8.0, "inside_mouth": 20.0,
 }  # fmt: skip
 """How often a pixel of each part is drawn, relative to skin."""
 RAREST = 5.0

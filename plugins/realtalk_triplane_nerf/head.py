@@ -37,12 +37,16 @@ class Head:
         out = self.basis.tensors() | {"nose_y": torch.tensor(self.nose_y)}
         if self.warper is not None:
             out["template"] = self.warper.template
+            out["still_mouth"] = torch.tensor(self.warper.still_mouth, dtype=torch.uint8)
         return out
 
     @classmethod
     def from_tensors(cls, config: TriplaneNerfConfig, tensors: Mapping[str, Tensor]) -> Head:
         """The head of a checkpoint."""
-        warper = Warper.around(tensors["template"], config.warp_side) if "template" in tensors else None
+        still = "still_mouth" in tensors and bool(tensors["still_mouth"])  # heads of earlier versions have none
+        warper = None
+        if "template" in tensors:
+            warper = Warper.around(tensors["template"], config.warp_side, still_mouth=still)
         return cls(ExpressionBasis.from_tensors(tensors), warper, float(tensors["nose_y"]))
 
 

@@ -67,7 +67,7 @@ class Trainer:
         emphasis[list(range(48, 68) if scheme == "ibug68" else LIPS_OUTER + LIPS_INNER)] = 2.0
         basis = ExpressionBasis.fit(points, neutral, emphasis, config.components)
         template = open_face(points, neutral) if config.template == "open" else neutral
-        warper = Warper.around(template, config.warp_side) if config.warp else None
+        warper = Warper.around(template, config.warp_side, still_mouth=True) if config.warp else None
         low, high = head_box(capture, data.train, template)
         self.grid = Occupancy.over(low, high, config.cell_cm)
         self.grid.allowed = visual_hull(capture, data.train, self.grid, warper) & face_shell(self.grid, template)

@@ -7,7 +7,7 @@ leaves over. It was the biggest lever in our measurements (about +1 dB on the fa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Float32
@@ -28,6 +28,7 @@ from realtalk_core.landmarks import (
 )
 from realtalk_core.nn import _ray_kernels
 from realtalk_core.nn._jit import array, on_cpu
+from realtalk_core.nn.mouth import hold_still
 from realtalk_core.types import Scheme
 
 SOURCES478: tuple[int, ...] = tuple(
@@ -139,6 +140,7 @@ class Warper:
         low: (x, y) of the grid's first node, cm.
         high: (x, y) of its last.
         side: Nodes along a side.
+        still_mouth: Whether teeth stay where they are as the lips move (`realtalk_core.nn.mouth`).
     """
 
     template: Float32[Tensor, "K 3"]
@@ -146,9 +148,12 @@ class Warper:
     low: Float32[Tensor, "2"]
     high: Float32[Tensor, "2"]
     side: int
+    still_mouth: bool = False
 
     @classmethod
-    def around(cls, template: Float[Tensor, "K 3"], side: int = 128, margin: float = 1.3) -> Warper:
+    def around(
+        cls, template: Float[Tensor, "K 3"], side: int = 128, margin: float = 1.3, still_mouth: bool = False
+    ) -> Warper:
         """A warper whose grid covers the template's outline scaled by `margin`, where displacement has died away."""
         template = template.float()
         low, high = template[:, :2].amin(0), template[:, :2].amax(0)
@@ -156,7 +161,7 @@ class Warper:
         angle = torch.arange(32) / 32 * 2 * torch.pi
         ring = torch.zeros(32, 3)
         ring[:, :2] = centre + half * torch.stack((angle.cos(), angle.sin()), 1)
-        return cls(template, ring, centre - half, centre + half, side)
+        return cls(template, ring, centre - half, centre + half, side, still_mouth)
 
     @property
     def scheme(self) -> Scheme:
@@ -170,7 +175,10 @@ class Warper:
 
     def field(self, landmarks: Float[Tensor, "K 3"]) -> WarpField:
         """The field that takes a face back to the template: displacement as a function of where skin is *now*."""
-        return self._interpolate(parted(landmarks), landmarks - self.template)
+        made = self._interpolate(parted(landmarks), landmarks - self.template)
+        if not self.still_mouth:
+            return made
+        return replace(made, grid=hold_still(made.grid, self.nodes(), landmarks, self.template).contiguous())
 
     def forward_field(self, landmarks: Float[Tensor, "K 3"]) -> WarpField:
         """Displacement as a function of the place on the *template*: takes template points to this face."""
