@@ -86,11 +86,15 @@ class _Skin:
         edge = topology().mouth.edge
         corner = int(topology().mouth.upper.sum()) - 1
         movable = fields() if len(index) == len(rest) else fields()[:, index]  # the whole is shared by all heads
-        spread = tuple((near[index], far[index]) for near, far in _lip_spread())
+        (up, far_up), (low, far_low) = _lip_spread()
         return cls(
-            rest[index], movable.reshape(len(BLENDSHAPES), -1), tuple(_lids_of(left, number) for left in (False, True)), number[edge[1:corner]],
-            number[edge[:corner:-1]], spread,
-        )  # type: ignore[arg-type]  # fmt: skip
+            rest[index],
+            movable.reshape(len(BLENDSHAPES), -1),
+            (_lids_of(False, number), _lids_of(True, number)),
+            number[edge[1:corner]],
+            number[edge[:corner:-1]],
+            ((up[index], far_up[index]), (low[index], far_low[index])),
+        )
 
     def posed(self, pose: Pose, eyes: Array) -> Array:
         """Places `K 3` for a pose and the eyeballs' centres, lids and lips settled."""
