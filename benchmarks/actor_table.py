@@ -170,7 +170,8 @@ class Tally:
         self.neutral = []
         self.pressed = {"truth": [], "mediapipe": []}
         self.by_emotion = {name: {"truth": [], "mediapipe": []} for name in EMOTIONS}
-        self.rest_gap, self.niqe = [], []
+        self.gaps = {"p b m": [], "vowels": []}
+        self.niqe = []
 
 
 def readings(studio, judges, tally, seed, moving):
@@ -219,20 +220,26 @@ def clips(studio, judges, tally, seed):
 
 
 def closures(studio, judges, tally, seed):
-    """The frame nearest to the middle of each p, b and m; MediaPipe sees two of them in each emotion."""
-    rest = studio.actor.landmarks(Pose())
-    tally.rest_gap.append(gap(rest, LIPS) / eyes_apart(rest))
-    middles = [round((k + 0.5) * 0.12 * FPS - 0.5) for k, sound in enumerate(BABBLE) if sound in "pbm"]
+    """The frame nearest to the middle of each p, b and m; MediaPipe sees two of them, and a vowel, in each emotion."""
+    middle = {k: round((k + 0.5) * 0.12 * FPS - 0.5) for k in range(len(BABBLE))}
+    pressed = [middle[k] for k, sound in enumerate(BABBLE) if sound in "pbm"]
+    vowels = [middle[k] for k, sound in enumerate(BABBLE) if sound in "ɑɛæ"]
     for n, label in enumerate(EMOTIONS):
         done = acted(label, seed).poses
-        truth = [studio.actor.landmarks(done[k]) for k in middles]
-        pressed = [gap(p, LIPS) / eyes_apart(p) < CLOSED for p in truth]
-        seen = [middles[(n + seed + j * 4) % len(middles)] for j in range(2)]
-        reads = [judges.read(shot.rgb)[0] for shot in studio.shoots([done[k] for k in seen])]
-        read = [gap(p, LIPS) / eyes_apart(p) < CLOSED for p in reads if p is not None]
-        for who, values in (("truth", pressed), ("mediapipe", read)):
-            tally.pressed[who] += values
-            tally.by_emotion[label][who] += values
+        truth = [studio.actor.landmarks(done[k]) for k in pressed]
+        values = {"truth": [gap(p, LIPS) / eyes_apart(p) < CLOSED for p in truth], "mediapipe": []}
+        seen = [*(pressed[(n + seed + j * 4) % len(pressed)] for j in range(2)), vowels[(n + seed) % len(vowels)]]
+        for k, shot in zip(seen, studio.shoots([done[k] for k in seen]), strict=True):
+            points, _ = judges.read(shot.rgb)
+            if points is None:
+                continue
+            opening = gap(points, LIPS) / eyes_apart(points)
+            tally.gaps["p b m" if k in pressed else "vowels"].append(opening)
+            if k in pressed:
+                values["mediapipe"].append(opening < CLOSED)
+        for who, closed in values.items():
+            tally.pressed[who] += closed
+            tally.by_emotion[label][who] += closed
 
 
 def naturalness(actor, tally):
@@ -309,6 +316,7 @@ def judge(seeds, moving, parts, progress=print) -> dict:
                 "identity_within_by_identity": [round(w, 3) for w in tally.within]}  # fmt: skip
     if "closures" in parts:
         out["closed_percent"] = {who: 100 * float(np.mean(values)) for who, values in tally.pressed.items()}
+        out["lip_gap_read_percent"] = {sound: 100 * float(np.mean(values)) for sound, values in tally.gaps.items()}
         out["closed_by_emotion"] = {label: {who: round(100 * float(np.mean(values))) for who, values in both.items()}
                                     for label, both in tally.by_emotion.items()}  # fmt: skip
     if "niqe" in parts:
@@ -336,6 +344,8 @@ def rows(result):
     if "closed_percent" in result:
         yield "lips closed on p, b, m: truth, %", result["closed_percent"]["truth"], (">=", 100)
         yield "lips closed on p, b, m: as MediaPipe reads, %", result["closed_percent"]["mediapipe"], None
+        for sound, value in result["lip_gap_read_percent"].items():
+            yield f"  lip gap that it reads on {sound}, % of eye distance", value, None
     if "niqe" in result:
         yield "NIQE at 512² (lower is better)", result["niqe"]["actor"], None
         if result["niqe"]["real"] is not None:
