@@ -22,28 +22,26 @@ hidden_float, linear_float = simd.hidden_float, simd.linear_float
 pair_rows, read_level = simd.pair_rows, simd.read_level
 
 
-@kernel
-def room(rows: int) -> Any:
-    """`rows` rows of a block, beginning at a cache line's edge."""
-    space = np.empty(rows * BLOCK + 16, np.uint32)
-    start = (64 - space.ctypes.data % 64) % 64 // 4
-    return space[start : start + rows * BLOCK].reshape(rows, BLOCK)
+INNER, FIRST, SECOND, THIRD, COLOUR_IN, COLOUR_OUT = range(6)
+"""Rows of `layers`: where a layer's words and its bias begin, its words of depth, its tiles."""
 
 
 @kernel
-def layer(bfloat: bool, hidden: bool, weights: Any, bias: Any, inputs: Any, outputs: Any) -> None:
-    """`weights` times `inputs` plus `bias`; hidden layers end in ReLU and give words, the last ones float32."""
-    w, b, x, y = weights.ctypes.data, bias.ctypes.data, inputs.ctypes.data, outputs.ctypes.data
-    tiles, depth = weights.shape[0], weights.shape[1]
-    if bfloat:
-        if hidden:
-            hidden_bfloat(w, b, x, y, depth, tiles)
-        else:
-            linear_bfloat(w, b, x, y, depth, tiles)
-    elif hidden:
-        hidden_float(w, b, x, y, depth, tiles)
-    else:
+def layer(bfloat: bool, number: int, layers: Any, words: Any, biases: Any, inputs: Any, outputs: Any) -> None:
+    """One layer of a block. Hidden layers end in ReLU and give words; `THIRD` and `COLOUR_OUT` give float32."""
+    w = words.ctypes.data + 4 * layers[number, 0]
+    b = biases.ctypes.data + 4 * layers[number, 1]
+    x, y = inputs.ctypes.data, outputs.ctypes.data
+    depth, tiles = layers[number, 2], layers[number, 3]
+    last = number in (THIRD, COLOUR_OUT)
+    if bfloat and last:
+        linear_bfloat(w, b, x, y, depth, tiles)
+    elif bfloat:
+        hidden_bfloat(w, b, x, y, depth, tiles)
+    elif last:
         linear_float(w, b, x, y, depth, tiles)
+    else:
+        hidden_float(w, b, x, y, depth, tiles)
 
 
 @kernel
@@ -99,12 +97,12 @@ def walk(
 
 @kernel
 def shade(
-    bfloat: bool, count: int, rays: Any, weights: Any, words: Any, hidden: Any, colours: Any, colour_in: Any,
-    colour_in_bias: Any, colour_out: Any, colour_out_bias: Any, out: Any,
+    bfloat: bool, count: int, rays: Any, weights: Any, layers: Any, words: Any, biases: Any, queued: Any, hidden: Any,
+    colours: Any, out: Any,
 ) -> None:  # fmt: skip
     """Colours of the queued samples, added to their rays with their weights."""
-    layer(bfloat, True, colour_in, colour_in_bias, words, hidden)
-    layer(bfloat, False, colour_out, colour_out_bias, hidden, colours)
+    layer(bfloat, COLOUR_IN, layers, words, biases, queued, hidden)
+    layer(bfloat, COLOUR_OUT, layers, words, biases, hidden, colours)
     values = colours.view(np.float32)
     for i in range(count):
         for c in range(3):
@@ -118,32 +116,27 @@ def render(
     low: Any, inverse: float, distance: Any, cell: float, limit: int,
     warp: Any, warp_low: Any, warp_inverse: Any, reach: float,
     grids: Any, starts: Any, sides: Any,
-    inner: Any, inner_bias: Any, first: Any, first_bias: Any, second: Any, second_bias: Any,
-    third: Any, third_bias: Any,
-    colour_in: Any, colour_in_bias: Any, colour_out: Any, colour_out_bias: Any,
-    density_limit: float, tolerance: float, out: Any, counts: Any,
+    layers: Any, words: Any, biases: Any, density_limit: float, tolerance: float, space: Any, out: Any, counts: Any,
 ) -> None:  # fmt: skip
     """Adds premultiplied colour and opacity of the rays in `order` into `out (R, 4)`; see `fused.render_pixels`.
 
-    `counts` gets the number of densities and of colours evaluated.
+    `counts` gets the number of densities and of colours evaluated; `space (rows, BLOCK)` is room to work in, all zeros.
     """
     per_word = 2 if bfloat else 1
-    levels, columns = sides.shape[0], starts.shape[0]
-    geometry_words = first.shape[1] - inner.shape[0] * simd.TILE // per_word
-    features = third.shape[0] * simd.TILE
+    levels = sides.shape[0]
+    rows = layers[:, 3] * simd.TILE
+    geometry_words = layers[INNER, 2]
+    features = rows[THIRD]
     feature_words, view_words = features // per_word, views.shape[1]
     points = np.zeros((3, BLOCK), np.float32)
-    geometry = room(geometry_words * per_word)
-    geometry[columns:] = 0
-    joined = room(first.shape[1])
-    after_first, after_second = room(first.shape[0] * simd.TILE), room(second.shape[0] * simd.TILE)
-    found = room(features)
-    queued, colour_hidden, colours = (
-        room(feature_words + view_words),
-        room(colour_in.shape[0] * simd.TILE),
-        room(simd.TILE),
-    )
-    queued[:] = 0
+    geometry, used = space[: geometry_words * per_word], geometry_words * per_word
+    joined, used = space[used : used + layers[FIRST, 2]], used + layers[FIRST, 2]
+    after_first, used = space[used : used + rows[FIRST]], used + rows[FIRST]
+    after_second, used = space[used : used + rows[SECOND]], used + rows[SECOND]
+    found, used = space[used : used + features], used + features
+    queued, used = space[used : used + feature_words + view_words], used + feature_words + view_words
+    colour_hidden, used = space[used : used + rows[COLOUR_IN]], used + rows[COLOUR_IN]
+    colours = space[used : used + rows[COLOUR_OUT]]
     queue_rays, queue_weights = np.zeros(BLOCK, np.int64), np.zeros(BLOCK, np.float32)
     lane_ray, lane_step = np.full(BLOCK, -1, np.int64), np.zeros(BLOCK, np.int64)
     taken = np.zeros(BLOCK, np.int64)
@@ -185,11 +178,13 @@ def render(
         if bfloat:
             pair_rows(geometry, joined[:geometry_words])
         else:
-            joined[:geometry_words] = geometry
-        layer(bfloat, True, inner, inner_bias, joined, joined[geometry_words:])
-        layer(bfloat, True, first, first_bias, joined, after_first)
-        layer(bfloat, True, second, second_bias, after_first, after_second)
-        layer(bfloat, False, third, third_bias, after_second, found)
+            for row in range(geometry_words):
+                for lane in range(BLOCK):
+                    joined[row, lane] = geometry[row, lane]
+        layer(bfloat, INNER, layers, words, biases, joined, joined[geometry_words:])
+        layer(bfloat, FIRST, layers, words, biases, joined, after_first)
+        layer(bfloat, SECOND, layers, words, biases, after_first, after_second)
+        layer(bfloat, THIRD, layers, words, biases, after_second, found)
         density = found[0].view(np.float32)
         for lane in range(BLOCK):
             ray = lane_ray[lane]
@@ -216,8 +211,8 @@ def render(
                 queue += 1
                 if queue == BLOCK:
                     shade(
-                        bfloat, queue, queue_rays, queue_weights, queued, colour_hidden, colours, colour_in,
-                        colour_in_bias, colour_out, colour_out_bias, out,
+                        bfloat, queue, queue_rays, queue_weights, layers, words, biases, queued, colour_hidden, colours,
+                        out,
                     )  # fmt: skip
                     counts[1] += queue
                     queue = 0
@@ -225,7 +220,6 @@ def render(
                 out[ray, 3] = np.float32(1) - through[lane]
                 lane_ray[lane] = -1
     shade(
-        bfloat, queue, queue_rays, queue_weights, queued, colour_hidden, colours, colour_in, colour_in_bias, colour_out,
-        colour_out_bias, out,
+        bfloat, queue, queue_rays, queue_weights, layers, words, biases, queued, colour_hidden, colours, out
     )  # fmt: skip
     counts[1] += queue

@@ -25,7 +25,7 @@ from realtalk_triplane_nerf import _fused_kernel
 from realtalk_triplane_nerf.config import TriplaneNerfConfig
 from realtalk_triplane_nerf.field import DENSITY_LIMIT, GEOMETRY, HARMONICS, FrameCondition, TriplaneField
 
-FARTHEST = 32
+FARTHEST = 16
 """Distances to matter are counted up to this many cells."""
 RUN = 512
 """Neighbouring rays given to one worker at a time."""
@@ -50,6 +50,13 @@ def distance_to_matter(shell: Shell) -> Tensor:
     return distance
 
 
+def space(rows: int) -> Any:
+    """Rows of a block to work in, all zeros, each beginning at a cache line."""
+    words = np.zeros((rows + 1) * simd.BLOCK, np.uint32)
+    start = -words.ctypes.data % 64 // 4
+    return words[start : start + rows * simd.BLOCK].reshape(rows, simd.BLOCK)
+
+
 @dataclass(slots=True)
 class FusedField:
     """A field ready for the kernel, for any number of frames; remakes only what a frame's condition changes.
@@ -65,22 +72,26 @@ class FusedField:
     config: TriplaneNerfConfig
     grids: PlaneGrids
     distance: Tensor
-    layers: dict[str, tuple[Any, Any]]
+    layers: list[tuple[Tensor, Tensor]]
 
     @classmethod
+    @torch.no_grad()
     def of(cls, field: TriplaneField, shell: Shell, config: TriplaneNerfConfig) -> FusedField:
         """Lays out everything that is the same for all frames."""
-        self = cls(field, shell, config, PlaneGrids.of(field.tables, field.layout), distance_to_matter(shell), {})
+        grids = PlaneGrids.of(field.tables, field.layout)
+        self = cls(field, shell, config, grids, distance_to_matter(shell), [])
         inner = torch.cat((field.mouth.inner.weight, field.eyes.inner.weight))
-        bias = field.colour_in.bias
+        bias, seen = field.colour_in.bias, field.colour_in.weight[:, : GEOMETRY + HARMONICS]
         if field.individual is not None:
             bias = bias + field.colour_in.weight[:, GEOMETRY + HARMONICS :] @ field.individual[0]
-        self.layers["inner"] = self._packed(inner, None, (field.layout.columns,))
-        self.layers["second"] = self._packed(field.second.weight, field.second.bias, (config.width,))
-        self.layers["third"] = self._packed(field.third.weight, field.third.bias, (config.width,))
-        seen = field.colour_in.weight[:, : GEOMETRY + HARMONICS]
-        self.layers["colour_in"] = self._packed(seen, bias, (GEOMETRY, HARMONICS))
-        self.layers["colour_out"] = self._packed(field.colour_out.weight, field.colour_out.bias, (config.width,))
+        self.layers = [
+            self._packed(inner, torch.zeros(len(inner)), (field.layout.columns,)),
+            (torch.empty(0), torch.empty(0)),  # the first layer depends on the frame
+            self._packed(field.second.weight, field.second.bias, (config.width,)),
+            self._packed(field.third.weight, field.third.bias, (config.width,)),
+            self._packed(seen, bias, (GEOMETRY, HARMONICS)),
+            self._packed(field.colour_out.weight, field.colour_out.bias, (config.width,)),
+        ]
         return self
 
     @property
@@ -88,16 +99,22 @@ class FusedField:
         """Whether products are taken in bfloat16."""
         return self.field.compute == torch.bfloat16
 
-    def _packed(self, weight: Tensor, bias: Tensor | None, inputs: tuple[int, ...]) -> tuple[Any, Any]:
+    def _packed(self, weight: Tensor, bias: Tensor, inputs: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """A layer for the kernel: rows, and each part of the inputs, filled up to whole tiles with zeros."""
-        rows = simd.padded(len(weight))
-        parts = [
-            torch.nn.functional.pad(w, (0, simd.padded(n) - n))
-            for w, n in zip(weight.split(inputs, 1), inputs, strict=True)
-        ]
-        whole = torch.nn.functional.pad(torch.cat(parts, 1), (0, 0, 0, rows - len(weight)))
-        base = torch.zeros(rows) if bias is None else torch.nn.functional.pad(bias, (0, rows - len(bias)))
-        return simd.packed(whole, self.bfloat).numpy().view(np.uint32), array(base.float())
+        pad, more = torch.nn.functional.pad, simd.padded(len(weight)) - len(weight)
+        parts = [pad(w, (0, simd.padded(n) - n, 0, more)) for w, n in zip(weight.split(inputs, 1), inputs, strict=True)]
+        return simd.packed(torch.cat(parts, 1), self.bfloat), pad(bias, (0, more)).float()
+
+    def _network(self, condition: FrameCondition) -> tuple[Any, Any, Any]:
+        """All layers of a frame: where each begins and its size, their words, their biases."""
+        inner, weight, bias = self.field.folded(condition)
+        layers = [*self.layers]
+        layers[_fused_kernel.FIRST] = self._packed(weight, bias, (self.field.layout.columns, len(inner)))
+        sizes = torch.tensor([[w.numel(), len(b)] for w, b in layers]).cumsum(0)
+        starts = torch.cat((torch.zeros(1, 2, dtype=torch.long), sizes[:-1]))
+        shapes = torch.tensor([[w.shape[1], w.shape[0]] for w, _ in layers])
+        words = torch.cat([w.flatten() for w, _ in layers]).numpy().view(np.uint32)
+        return torch.cat((starts, shapes), 1).numpy(), words, torch.cat([b for _, b in layers]).numpy()
 
     @torch.no_grad()
     def render_pixels(
@@ -127,8 +144,7 @@ class FusedField:
             All pixels, and how many densities and colours were evaluated.
         """
         field, shell, config = self.field, self.shell, self.config
-        inner, weight, bias = field.folded(condition)
-        first = self._packed(weight, bias, (field.layout.columns, len(inner)))
+        layers, words, biases = self._network(condition)
         views = spherical_harmonics(directions.float())
         views = views.bfloat16().view(torch.int32) if self.bfloat else views.contiguous().view(torch.int32)
         grid = torch.zeros(1, 1, 3) if warp is None else warp.grid
@@ -142,17 +158,16 @@ class FusedField:
             config.samples_per_ray,
             array(grid), array(low), array(per_cm), np.float32(reach),
             self.grids.values.numpy(), self.grids.starts.numpy(), np.array(field.layout.resolutions, np.int32),
-            *self.layers["inner"], *first, *self.layers["second"], *self.layers["third"],
-            *self.layers["colour_in"], *self.layers["colour_out"],
-            np.float32(DENSITY_LIMIT), np.float32(config.tolerance), out.numpy(),
+            layers, words, biases, np.float32(DENSITY_LIMIT), np.float32(config.tolerance),
         )  # fmt: skip
 
         def work(_: int, share: list[Tensor]) -> tuple[int, int]:
             counts = np.zeros(2, np.int64)
             if share:
-                _fused_kernel.render(self.bfloat, array(torch.cat(share)), *arguments, counts)
+                _fused_kernel.render(self.bfloat, array(torch.cat(share)), *arguments, space(rows), out.numpy(), counts)
             return int(counts[0]), int(counts[1])
 
+        rows = int(2 * layers[_fused_kernel.INNER, 2] + layers[:, 2].sum() + 2 * simd.TILE * layers[:, 3].sum())
         runs = list(rays.split(RUN))
         totals = in_threads(work, runs, max(1, min(len(runs), worker_count())))
         return out, (sum(t[0] for t in totals), sum(t[1] for t in totals))

@@ -95,13 +95,12 @@ def unhash(tables: Any, sides: Any, starts: Any, out: Any) -> None:
     for table in range(tables.shape[0]):
         source, side, start = tables[table], sides[table % sides.shape[0]], starts[table]
         stride = side + 1
-        if stride * stride <= entries:
-            out[start : start + stride * stride] = source[: stride * stride]
-            continue
+        dense = stride * stride <= entries
         for y in range(stride):
-            below, row = np.uint32(y) * _PRIME, out[start + y * stride : start + (y + 1) * stride]
+            below = np.uint32(y) * _PRIME
             for x in range(stride):
-                row[x] = source[(np.uint32(x) ^ below) & mask]
+                at = y * stride + x
+                out[start + at] = source[at] if dense else source[(np.uint32(x) ^ below) & mask]
 
 
 @kernel

@@ -17,10 +17,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def kernel(function: F) -> F:
     """Compiles `function` on first use."""
+    options = {"nogil": True, "fastmath": {"nsz", "arcp", "contract", "afn", "reassoc"}, "error_model": "numpy"}
     try:
-        compiled = numba.njit(nogil=True, fastmath={"nsz", "arcp", "contract", "afn", "reassoc"}, cache=True)(function)
+        compiled = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no writable cache folder: compile in every process
-        compiled = numba.njit(nogil=True, fastmath={"nsz", "arcp", "contract", "afn", "reassoc"})(function)
+        compiled = numba.njit(**options)(function)
     return cast(F, compiled)
 
 

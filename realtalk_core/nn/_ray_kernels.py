@@ -115,17 +115,17 @@ def mark_seen(points: Any, weights: Any, extent_cells: float, threshold: float, 
 
 @kernel
 def linear_basis(at: Any, places: Any, weights: Any, out: Any) -> None:
-    """See `warp.evaluate_reference`."""
-    count, channels = places.shape[0], weights.shape[1]
-    px, py = places[:, 0].copy(), places[:, 1].copy()
-    distance = np.empty(count, np.float32)
+    """See `warp.evaluate_reference`; places `(2, K)` and weights `(3, K + 1)`, feature-major."""
+    count = places.shape[1]
+    px, py = places[0], places[1]
+    one, two, three = weights[0], weights[1], weights[2]
     for i in range(at.shape[0]):
         x, y = at[i, 0], at[i, 1]
+        first, second, third = np.float32(0), np.float32(0), np.float32(0)
         for k in range(count):
             dx, dy = x - px[k], y - py[k]
-            distance[k] = math.sqrt(dx * dx + dy * dy)
-        for c in range(channels):
-            total = np.float32(0)
-            for k in range(count):
-                total += distance[k] * weights[k, c]
-            out[i, c] = weights[count, c] - total
+            distance = np.float32(math.sqrt(dx * dx + dy * dy))
+            first += distance * one[k]
+            second += distance * two[k]
+            third += distance * three[k]
+        out[i, 0], out[i, 1], out[i, 2] = one[count] - first, two[count] - second, three[count] - third

@@ -8,6 +8,7 @@ addresses and check nothing; `realtalk_core.nn.hashgrid` and the renderers wrap 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,68 +69,74 @@ def _splat(b: Any, value: Any, kind: ir.VectorType) -> Any:
     return b.shuffle_vector(one, ir.Constant(kind, ir.Undefined), _constant(ir.VectorType(_INT, kind.count), 0))
 
 
+def _called(b: Any, name: str, arguments: Any, build: Callable[[Any, Sequence[Any]], None]) -> None:
+    """Calls a function of its own in the module, made by `build` at first: inlined copies take long to compile."""
+    module = b.module
+    if name not in module.globals:
+        made = ir.Function(module, ir.FunctionType(ir.VoidType(), [a.type for a in arguments]), name)
+        made.linkage = "linkonce_odr"
+        made.attributes.add("noinline")
+        inside = ir.IRBuilder(made.append_basic_block())
+        build(inside, made.args)
+        inside.ret_void()
+    b.call(module.globals[name], arguments)
+
+
 def _layer(bfloat: bool, hidden: bool) -> Any:
-    """Makes the intrinsic that multiplies a packed matrix by a block; see `layer`."""
+    """Makes the intrinsic that multiplies a packed matrix by a block."""
+    pair = ir.VectorType(_Bfloat(), 2 * LANES)
+
+    def build(b: Any, arguments: Sequence[Any]) -> None:
+        weights, bias, inputs, outputs, depth, tiles = arguments
+        if bfloat:
+            name, kind = "llvm.x86.avx512bf16.dpbf16ps.512", ir.FunctionType(_FLOATS, [_FLOATS, pair, pair])
+        else:
+            name, kind = "llvm.fma.v16f32", ir.FunctionType(_FLOATS, [_FLOATS, _FLOATS, _FLOATS])
+        multiply = cgutils.get_or_insert_function(b.module, kind, name)
+        sums = [cgutils.alloca_once(b, _FLOATS) for _ in range(TILE * _VECTORS)]
+        words, biases = b.inttoptr(weights, _INT.as_pointer()), b.inttoptr(bias, _FLOAT.as_pointer())
+        columns, target = (b.inttoptr(address, _INTS.as_pointer()) for address in (inputs, outputs))
+
+        def at(pointer: Any, index: Any, plus: int) -> Any:
+            return b.gep(pointer, [b.add(index, ir.Constant(_LONG, plus))])
+
+        with cgutils.for_range(b, tiles) as tile:
+            first = b.mul(tile.index, ir.Constant(_LONG, TILE))
+            for place, total in enumerate(sums):
+                b.store(_splat(b, b.load(at(biases, first, place // _VECTORS)), _FLOATS), total)
+            base = b.mul(first, depth)
+            with cgutils.for_range(b, depth) as step:
+                column = b.mul(step.index, ir.Constant(_LONG, _VECTORS))
+                x = [b.load(at(columns, column, v), align=4) for v in range(_VECTORS)]
+                word = b.add(base, b.mul(step.index, ir.Constant(_LONG, TILE)))
+                for row in range(TILE):
+                    w = _splat(b, b.load(at(words, word, row)), _INTS)
+                    for vector in range(_VECTORS):
+                        total = sums[row * _VECTORS + vector]
+                        if bfloat:
+                            factors = [b.load(total), b.bitcast(x[vector], pair), b.bitcast(w, pair)]
+                        else:
+                            factors = [b.bitcast(x[vector], _FLOATS), b.bitcast(w, _FLOATS), b.load(total)]
+                        b.store(b.call(multiply, factors), total)
+            done = [b.load(total) for total in sums]
+            if hidden:
+                zero = _constant(_FLOATS, 0.0)
+                done = [b.select(b.fcmp_ordered(">", value, zero), value, zero) for value in done]
+            rows = [[b.bitcast(done[r * _VECTORS + v], _INTS) for v in range(_VECTORS)] for r in range(TILE)]
+            if bfloat and hidden:
+                both = zip(rows[::2], rows[1::2], strict=True)
+                rows = [[_pair(b, low, high) for low, high in zip(*two, strict=True)] for two in both]
+            out = b.mul(tile.index, ir.Constant(_LONG, len(rows) * _VECTORS))
+            for place, vector in enumerate(v for row in rows for v in row):
+                b.store(vector, at(target, out, place), align=4)
 
     @intrinsic  # type: ignore[untyped-decorator]
     def product(_: Any, weights: Any, bias: Any, inputs: Any, outputs: Any, depth: Any, tiles: Any) -> Any:
         """Addresses of weights, bias, inputs and outputs; words of depth; tiles of `TILE` output rows."""
 
         def generate(context: Any, b: Any, _signature: Any, arguments: Any) -> Any:
-            if bfloat and not bfloat_products():
-                return context.get_dummy_value()  # never reached: callers ask `bfloat_products` first
-            weights, bias, inputs, outputs, depth, tiles = arguments
-            pair = ir.VectorType(_Bfloat(), 2 * LANES)
-            if bfloat:
-                name, kind = "llvm.x86.avx512bf16.dpbf16ps.512", ir.FunctionType(_FLOATS, [_FLOATS, pair, pair])
-            else:
-                name, kind = "llvm.fma.v16f32", ir.FunctionType(_FLOATS, [_FLOATS, _FLOATS, _FLOATS])
-            multiply = cgutils.get_or_insert_function(b.module, kind, name)
-            cells = range(TILE * _VECTORS)
-            sums = [cgutils.alloca_once(b, _FLOATS) for _ in cells]
-            words = b.inttoptr(weights, _INT.as_pointer())
-            biases = b.inttoptr(bias, _FLOAT.as_pointer())
-            columns = b.inttoptr(inputs, _INTS.as_pointer())
-            target = b.inttoptr(outputs, _INTS.as_pointer())
-
-            def at(pointer: Any, index: Any, plus: int) -> Any:
-                return b.gep(pointer, [b.add(index, ir.Constant(_LONG, plus))])
-
-            with cgutils.for_range(b, tiles) as tile:
-                first = b.mul(tile.index, ir.Constant(_LONG, TILE))
-                for row in range(TILE):
-                    start = _splat(b, b.load(at(biases, first, row)), _FLOATS)
-                    for vector in range(_VECTORS):
-                        b.store(start, sums[row * _VECTORS + vector])
-                base = b.mul(first, depth)
-                with cgutils.for_range(b, depth) as step:
-                    column = b.mul(step.index, ir.Constant(_LONG, _VECTORS))
-                    x = [b.load(at(columns, column, v), align=4) for v in range(_VECTORS)]
-                    word = b.add(base, b.mul(step.index, ir.Constant(_LONG, TILE)))
-                    for row in range(TILE):
-                        w = _splat(b, b.load(at(words, word, row)), _INTS)
-                        for vector in range(_VECTORS):
-                            place = sums[row * _VECTORS + vector]
-                            if bfloat:
-                                new = b.call(multiply, [b.load(place), b.bitcast(x[vector], pair), b.bitcast(w, pair)])
-                            else:
-                                new = b.call(
-                                    multiply, [b.bitcast(x[vector], _FLOATS), b.bitcast(w, _FLOATS), b.load(place)]
-                                )
-                            b.store(new, place)
-                done = [b.load(place) for place in sums]
-                if hidden:
-                    zero = _constant(_FLOATS, 0.0)
-                    done = [b.select(b.fcmp_ordered(">", value, zero), value, zero) for value in done]
-                rows = [[b.bitcast(done[r * _VECTORS + v], _INTS) for v in range(_VECTORS)] for r in range(TILE)]
-                if bfloat and hidden:
-                    rows = [
-                        [_pair(b, low, high) for low, high in zip(*rows[r : r + 2], strict=True)]
-                        for r in range(0, TILE, 2)
-                    ]
-                out = b.mul(tile.index, ir.Constant(_LONG, len(rows) * _VECTORS))
-                for place, vector in enumerate(v for row in rows for v in row):
-                    b.store(vector, at(target, out, place), align=4)
+            if not bfloat or bfloat_products():  # otherwise never reached: callers ask `bfloat_products` first
+                _called(b, f"realtalk_layer_{int(bfloat)}{int(hidden)}", arguments, build)
             return context.get_dummy_value()
 
         return types.void(*[types.int64] * 6), generate
@@ -147,6 +154,56 @@ hidden_bfloat, linear_bfloat = _layer(True, True), _layer(True, False)
 hidden_float, linear_float = _layer(False, True), _layer(False, False)
 
 
+def _build_read(b: Any, arguments: Sequence[Any]) -> None:
+    table, first, second, side, outputs, blocks = arguments
+    contract = ("contract",)
+    u_in, v_in = (b.inttoptr(address, _FLOATS.as_pointer()) for address in (first, second))
+    target = b.inttoptr(outputs, _FLOATS.as_pointer())
+    entries = b.inttoptr(table, _SHORT.as_pointer())
+    scale = _splat(b, b.sitofp(side, _FLOAT), _FLOATS)
+    last = _splat(b, b.sub(side, ir.Constant(_INT, 1)), _INTS)
+    nodes = b.add(side, ir.Constant(_INT, 1))
+    stride = _splat(b, nodes, _INTS)
+    next_row = b.gep(entries, [b.zext(nodes, _LONG)])
+    places, near_words, far_words = (
+        cgutils.alloca_once(b, ir.ArrayType(_INTS, _VECTORS)) for _ in range(3)
+    )  # fmt: skip
+
+    def element(array: Any, index: int) -> Any:
+        return b.gep(b.bitcast(array, _INT.as_pointer()), [ir.Constant(_INT, index)])
+
+    def vector(array: Any, index: int) -> Any:
+        return b.gep(array, [ir.Constant(_INT, 0), ir.Constant(_INT, index)])
+
+    def halves(word: Any) -> tuple[Any, Any]:
+        short, half = ir.VectorType(_SHORT, LANES), ir.VectorType(ir.HalfType(), LANES)
+        parts = (b.trunc(word, short), b.trunc(b.lshr(word, _constant(_INTS, 16)), short))
+        return tuple(b.fpext(b.bitcast(part, half), _FLOATS) for part in parts)
+
+    def between(a: Any, c: Any, share: Any) -> Any:
+        return b.fadd(a, b.fmul(share, b.fsub(c, a, contract), contract), contract)
+
+    with cgutils.for_range(b, blocks) as loop:
+        start = b.mul(loop.index, ir.Constant(_LONG, _VECTORS))
+        shares = []
+        for k in range(_VECTORS):
+            at = b.add(start, ir.Constant(_LONG, k))
+            u = b.fmul(b.load(b.gep(u_in, [at]), align=4), scale)
+            v = b.fmul(b.load(b.gep(v_in, [at]), align=4), scale)
+            x, y = b.fptosi(u, _INTS), b.fptosi(v, _INTS)
+            x, y = (b.select(b.icmp_signed("<", w, last), w, last) for w in (x, y))
+            shares.append((b.fsub(u, b.sitofp(x, _FLOATS)), b.fsub(v, b.sitofp(y, _FLOATS))))
+            b.store(b.add(b.mul(y, stride), x), vector(places, k))
+        for k in range(BLOCK):
+            index = b.zext(b.load(element(places, k)), _LONG)
+            for source, words in ((entries, near_words), (next_row, far_words)):
+                word = b.bitcast(b.gep(source, [index]), _INT.as_pointer())
+                b.store(b.load(word, align=2), element(words, k))
+        for k, (s, t) in enumerate(shares):
+            near, far = (between(*halves(b.load(vector(words, k))), s) for words in (near_words, far_words))
+            b.store(between(near, far, t), b.gep(target, [b.add(start, ir.Constant(_LONG, k))]), align=4)
+
+
 @intrinsic  # type: ignore[untyped-decorator]
 def read_level(_: Any, table: Any, first: Any, second: Any, side: Any, outputs: Any, blocks: Any) -> Any:
     """Bilinear reads of one unhashed table of half precision, at `blocks` blocks of points.
@@ -157,53 +214,7 @@ def read_level(_: Any, table: Any, first: Any, second: Any, side: Any, outputs: 
     """
 
     def generate(context: Any, b: Any, _signature: Any, arguments: Any) -> Any:
-        table, first, second, side, outputs, blocks = arguments
-        contract = ("contract",)
-        u_in, v_in = (b.inttoptr(address, _FLOATS.as_pointer()) for address in (first, second))
-        target = b.inttoptr(outputs, _FLOATS.as_pointer())
-        entries = b.inttoptr(table, _SHORT.as_pointer())
-        scale = _splat(b, b.sitofp(side, _FLOAT), _FLOATS)
-        last = _splat(b, b.sub(side, ir.Constant(_INT, 1)), _INTS)
-        nodes = b.add(side, ir.Constant(_INT, 1))
-        stride = _splat(b, nodes, _INTS)
-        next_row = b.gep(entries, [b.zext(nodes, _LONG)])
-        places, near_words, far_words = (
-            cgutils.alloca_once(b, ir.ArrayType(_INTS, _VECTORS)) for _ in range(3)
-        )  # fmt: skip
-
-        def element(array: Any, index: int) -> Any:
-            return b.gep(b.bitcast(array, _INT.as_pointer()), [ir.Constant(_INT, index)])
-
-        def vector(array: Any, index: int) -> Any:
-            return b.gep(array, [ir.Constant(_INT, 0), ir.Constant(_INT, index)])
-
-        def halves(word: Any) -> tuple[Any, Any]:
-            short, half = ir.VectorType(_SHORT, LANES), ir.VectorType(ir.HalfType(), LANES)
-            parts = (b.trunc(word, short), b.trunc(b.lshr(word, _constant(_INTS, 16)), short))
-            return tuple(b.fpext(b.bitcast(part, half), _FLOATS) for part in parts)
-
-        def between(a: Any, c: Any, share: Any) -> Any:
-            return b.fadd(a, b.fmul(share, b.fsub(c, a, contract), contract), contract)
-
-        with cgutils.for_range(b, blocks) as loop:
-            start = b.mul(loop.index, ir.Constant(_LONG, _VECTORS))
-            shares = []
-            for k in range(_VECTORS):
-                at = b.add(start, ir.Constant(_LONG, k))
-                u = b.fmul(b.load(b.gep(u_in, [at]), align=4), scale)
-                v = b.fmul(b.load(b.gep(v_in, [at]), align=4), scale)
-                x, y = b.fptosi(u, _INTS), b.fptosi(v, _INTS)
-                x, y = (b.select(b.icmp_signed("<", w, last), w, last) for w in (x, y))
-                shares.append((b.fsub(u, b.sitofp(x, _FLOATS)), b.fsub(v, b.sitofp(y, _FLOATS))))
-                b.store(b.add(b.mul(y, stride), x), vector(places, k))
-            for k in range(BLOCK):
-                index = b.zext(b.load(element(places, k)), _LONG)
-                for source, words in ((entries, near_words), (next_row, far_words)):
-                    word = b.bitcast(b.gep(source, [index]), _INT.as_pointer())
-                    b.store(b.load(word, align=2), element(words, k))
-            for k, (s, t) in enumerate(shares):
-                near, far = (between(*halves(b.load(vector(words, k))), s) for words in (near_words, far_words))
-                b.store(between(near, far, t), b.gep(target, [b.add(start, ir.Constant(_LONG, k))]), align=4)
+        _called(b, "realtalk_read_level", arguments, _build_read)
         return context.get_dummy_value()
 
     return types.void(*[types.int64] * 3, types.int32, *[types.int64] * 2), generate

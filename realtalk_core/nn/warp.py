@@ -66,11 +66,22 @@ def interpolate_plane(
     system[count, :count] = system[:count, count] = 1
     right = torch.cat((values.double(), torch.zeros(1, values.shape[1], dtype=torch.float64)))
     weights = torch.linalg.solve(system, right)
-    if not on_cpu(at):
-        return evaluate_reference(at.float(), places.float(), weights.float())
-    out = torch.empty(len(at), values.shape[1])
-    _ray_kernels.linear_basis(array(at.float()), array(places.float()), array(weights.float()), out.numpy())
-    return out
+    return evaluate(at.float(), places.float(), weights.float())
+
+
+def evaluate(
+    at: Float32[Tensor, "N 2"], places: Float32[Tensor, "K 2"], weights: Float32[Tensor, "K1 C"]
+) -> Float32[Tensor, "N C"]:
+    """`evaluate_reference`, by the kernel on the CPU, which takes three channels at a time."""
+    if not on_cpu(at, places, weights):
+        return evaluate_reference(at, places, weights)
+    parts = []
+    for three in torch.split(weights, 3, dim=1):
+        out = torch.empty(len(at), 3)
+        filled = torch.nn.functional.pad(three, (0, 3 - three.shape[1]))
+        _ray_kernels.linear_basis(array(at), array(places.T), array(filled.T), out.numpy())
+        parts.append(out[:, : three.shape[1]])
+    return torch.cat(parts, 1)
 
 
 def evaluate_reference(

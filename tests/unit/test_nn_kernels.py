@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from realtalk_core.nn import _ray_kernels
 from realtalk_core.nn.accumulate import accumulated_loss
 from realtalk_core.nn.attention import RegionAttention
 from realtalk_core.nn.compositing import composite, composite_reference
@@ -13,7 +12,7 @@ from realtalk_core.nn.hashgrid import PlaneLayout, encode_planes, encode_planes_
 from realtalk_core.nn.marching import Shell, march, march_reference
 from realtalk_core.nn.occupancy import Occupancy
 from realtalk_core.nn.parallel import in_threads
-from realtalk_core.nn.warp import WarpField, evaluate_reference, interpolate_plane
+from realtalk_core.nn.warp import WarpField, evaluate, evaluate_reference, interpolate_plane
 
 
 @pytest.mark.parametrize(("log2", "levels", "channels"), [(14, 12, 1), (10, 4, 2), (6, 3, 1)])
@@ -79,13 +78,14 @@ def test_marching_matches_reference(warped: bool) -> None:
     assert close.float().mean() > 0.98
 
 
-def test_scattered_interpolation_matches_reference_and_passes_through_its_points() -> None:
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_scattered_interpolation_matches_reference_and_passes_through_its_points(channels: int) -> None:
     generator = torch.Generator().manual_seed(5)
-    places, values = torch.rand(60, 2, generator=generator) * 10, torch.randn(60, 3, generator=generator)
-    at, weights = torch.rand(500, 2, generator=generator) * 12, torch.randn(61, 3, generator=generator)
-    out = torch.empty(500, 3)
-    _ray_kernels.linear_basis(at.numpy(), places.numpy(), weights.numpy(), out.numpy())
-    torch.testing.assert_close(out, evaluate_reference(at, places, weights), atol=1e-3, rtol=1e-4)
+    places, values = torch.rand(60, 2, generator=generator) * 10, torch.randn(60, channels, generator=generator)
+    at, weights = torch.rand(500, 2, generator=generator) * 12, torch.randn(61, channels, generator=generator)
+    torch.testing.assert_close(
+        evaluate(at, places, weights), evaluate_reference(at, places, weights), atol=1e-3, rtol=1e-4
+    )
     assert (interpolate_plane(places, values, places) - values).abs().max() < 0.1
 
 
