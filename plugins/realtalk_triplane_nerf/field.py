@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from realtalk_core.nn.attention import RegionAttention
-from realtalk_core.nn.hashgrid import PlaneLayout, encode_planes
+from realtalk_core.nn.hashgrid import PlaneGrids, PlaneLayout, encode_planes
 from realtalk_triplane_nerf.condition import LANDMARK_CODE, ComponentCode, WindowCode, score_columns
 from realtalk_triplane_nerf.config import TriplaneNerfConfig
 
@@ -82,6 +82,7 @@ class TriplaneField(nn.Module):
         harmonics: Float[Tensor, "R 16"] | None = None,
         rays: Tensor | None = None,
         sink: Tensor | None = None,
+        grids: PlaneGrids | None = None,
     ) -> tuple[Float[Tensor, "P"], Float[Tensor, "P 3"] | None, Float[Tensor, "P F"]]:
         """Evaluates points of one frame.
 
@@ -91,13 +92,15 @@ class TriplaneField(nn.Module):
             harmonics: View directions' harmonics of each ray; None to skip colour.
             rays: `N` ray of each point.
             sink: Where the tables' gradient goes; see `encode_planes`.
+            grids: Of the tables as they are; see `encode_planes`.
 
         Returns:
             Density per centimetre, colour in [0, 1], and the geometry features, for the points padded to P rows.
         """
         count = points.shape[1]
         rows = max(1, -(-count // ROWS)) * ROWS
-        geometry = encode_planes(F.pad(points, (0, rows - count)), self.tables, self.layout, sink).T.to(self.compute)
+        encoded = encode_planes(F.pad(points, (0, rows - count)), self.tables, self.layout, sink, grids)
+        geometry = encoded.T.to(self.compute)
         hidden, weight, bias = (x.to(self.compute) for x in self.folded(condition))
         inner = torch.relu(F.linear(geometry, hidden))
         x = torch.relu(F.linear(torch.cat((geometry, inner), 1), weight, bias))

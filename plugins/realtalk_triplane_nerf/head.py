@@ -11,6 +11,7 @@ from torch import Tensor
 
 from realtalk_core.expression import ExpressionBasis
 from realtalk_core.nn.compositing import composite
+from realtalk_core.nn.hashgrid import PlaneGrids
 from realtalk_core.nn.marching import Samples, Shell, march
 from realtalk_core.nn.spherical import spherical_harmonics
 from realtalk_core.nn.warp import Warper, WarpField
@@ -79,10 +80,11 @@ def render_rays(
     shift: Float[Tensor, "R"],
     config: TriplaneNerfConfig,
     sink: Tensor | None = None,
+    grids: PlaneGrids | None = None,
 ) -> Rendered:
-    """Marches, evaluates and composites rays of one frame."""
+    """Marches, evaluates and composites rays of one frame; `sink` and `grids` as in `encode_planes`."""
     samples = march(origin, directions, shift, config.step_cm, shell, warp, config.samples_per_ray)
     rays = torch.repeat_interleave(torch.arange(len(directions), device=directions.device), samples.offsets.diff())
-    sigma, colour, geometry = field(samples.points, condition, spherical_harmonics(directions), rays, sink)
+    sigma, colour, geometry = field(samples.points, condition, spherical_harmonics(directions), rays, sink, grids)
     out, alpha, weights = composite(sigma, colour, samples.offsets, config.step_cm)
     return Rendered(out, alpha, weights, samples, geometry)

@@ -14,6 +14,7 @@ from realtalk_core.errors import UserError
 from realtalk_core.expression import ExpressionBasis
 from realtalk_core.landmarks import LIPS_INNER, LIPS_OUTER
 from realtalk_core.nn.accumulate import accumulated_loss
+from realtalk_core.nn.hashgrid import PlaneGrids
 from realtalk_core.nn.losses import gradient_difference, multi_scale_dissimilarity, opacity_entropy
 from realtalk_core.nn.marching import Shell
 from realtalk_core.nn.occupancy import Occupancy
@@ -131,15 +132,22 @@ class Trainer:
 
     def training_step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Scalars of one step; chunks run on worker threads."""
-        parameters = list(self.field.parameters())
+        parameters, grids = list(self.field.parameters()), self._grids()
         return accumulated_loss(
-            lambda k, sink: self._chunk_loss(batch, k, step, sink),
+            lambda k, sink: self._chunk_loss(batch, k, step, sink, grids),
             list(range(len(batch["rows"]))),
             parameters,
             sunk=self.field.tables,
         )
 
-    def _chunk_loss(self, batch: Batch, k: int, step: int, sink: Tensor | None) -> dict[str, Tensor]:
+    def _grids(self) -> PlaneGrids | None:
+        """The planes as they are now, for fast reading."""
+        field = self.field
+        return PlaneGrids.of(field.tables, field.layout) if PlaneGrids.readable(field.tables) else None
+
+    def _chunk_loss(
+        self, batch: Batch, k: int, step: int, sink: Tensor | None, grids: PlaneGrids | None
+    ) -> dict[str, Tensor]:
         config, row = self.config, int(batch["rows"][k])
         pixels = batch["pixels"][k]
         places = torch.stack((pixels % config.size, pixels // config.size), 1) + 0.5
@@ -147,7 +155,16 @@ class Trainer:
         origin, directions = camera_rays(places, pose, self.cameras.intrinsics.float())
         condition = FrameCondition(self.features[row], self.scores[row], row)
         out = render_rays(
-            self.field, self.shell, self._warp(row), condition, origin, directions, batch["shift"][k], config, sink
+            self.field,
+            self.shell,
+            self._warp(row),
+            condition,
+            origin,
+            directions,
+            batch["shift"][k],
+            config,
+            sink,
+            grids,
         )
         backdrop, alpha = batch["backdrop"][k], batch["alpha"][k]
         image = out.colour + (1 - out.alpha[:, None]) * backdrop
@@ -201,7 +218,7 @@ class Trainer:
     def _refresh(self) -> None:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.done)
         row = int(torch.multinomial(self.weights, 1, generator=generator))
-        condition = FrameCondition(self.features[row], self.scores[row], row)
+        condition, grids = FrameCondition(self.features[row], self.scores[row], row), self._grids()
 
         def density(points: Tensor) -> Tensor:
             blocks = list(points.split(DENSITY_BLOCK, 1))
@@ -209,7 +226,7 @@ class Trainer:
 
             def work(_: int, share: list[Tensor]) -> list[Tensor]:
                 with torch.no_grad():
-                    return [self.field(block, condition)[0][: block.shape[1]] for block in share]
+                    return [self.field(block, condition, grids=grids)[0][: block.shape[1]] for block in share]
 
             parts = in_threads(work, blocks, workers)
             return torch.cat([parts[k % workers][k // workers] for k in range(len(blocks))])

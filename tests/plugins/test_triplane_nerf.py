@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from realtalk_core.capture import Capture
-from realtalk_core.errors import UserError
+from realtalk_core.errors import ShapeError, UserError
+from realtalk_core.nn import simd
+from realtalk_core.nn.marching import Shell
 from realtalk_core.testing.synthetic import make_capture
 from realtalk_core.training.data import TrainingData
 from realtalk_core.types import AudioFeatures, Drive
@@ -17,6 +20,7 @@ from realtalk_triplane_nerf.condition import LANDMARK_CODE, WindowCode, soft_cla
 from realtalk_triplane_nerf.config import TriplaneNerfConfig
 from realtalk_triplane_nerf.field import FrameCondition, TriplaneField
 from realtalk_triplane_nerf.frames import rarity, thinned
+from realtalk_triplane_nerf.fused import FARTHEST, distance_to_matter
 from realtalk_triplane_nerf.renderer import TriplaneNerf
 
 TINY = TriplaneNerfConfig.tiny()
@@ -103,6 +107,76 @@ def test_folding_the_condition_changes_nothing() -> None:
     x = torch.relu(field.first(torch.cat((geometry, *gated), 1)))
     x = field.third(torch.relu(field.second(x)))
     torch.testing.assert_close(sigma, torch.exp(x[:, 0].clamp(max=8)), atol=1e-4, rtol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def trained(capture: Capture) -> TriplaneNerf:
+    data = training_data(capture)
+    component = TriplaneNerf.for_training(TINY, data)
+    train(component, data, 0, 30)
+    return TriplaneNerf.from_state(TINY, component.state())
+
+
+def both_ways(component: TriplaneNerf, capture: Capture, config: TriplaneNerfConfig) -> tuple[Tensor, Tensor]:
+    """Premultiplied pictures by the fused kernel and by the plain form."""
+    renderer = TriplaneNerf.from_state(config, component.state())
+    cameras, pictures = capture.cameras.resized(48, 48)[:3], []
+    for plain in (False, True):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("realtalk_triplane_nerf.renderer.available", lambda _, plain=plain: not plain)
+            whole = [torch.cat((b.rgb * b.alpha, b.alpha), -1) for b in renderer.render(drive(capture)[:3], cameras)]
+        pictures.append(torch.cat(whole))
+    return pictures[0], pictures[1]
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("change", [{}, {"width": 23, "individual": 0}, {"warp": False, "levels": 3}])
+def test_the_fused_kernel_gives_the_plain_picture(
+    capture: Capture, trained: TriplaneNerf, precision: str, change: dict[str, object]
+) -> None:
+    if precision == "bfloat16" and not simd.bfloat_products():
+        pytest.skip("this processor has no bfloat16 products")
+    config = TINY.model_copy(update={"precision": precision, "tolerance": 0.0} | change)
+    if change:
+        data = training_data(capture)
+        trained = TriplaneNerf.for_training(config, data)
+        train(trained, data, 0, 12)
+    fused, plain = both_ways(trained, capture, config)
+    assert plain[..., 3].amax() > 0.3
+    # Samples within rounding of a cell's wall may fall either way; bfloat16 carries eight bits.
+    assert (fused - plain).abs().mean() < (1e-4 if precision == "float32" else 2e-3)
+    assert ((fused - plain).abs() > (2e-3 if precision == "float32" else 3e-2)).float().mean() < 2e-3
+
+
+def test_tolerance_bounds_what_sparing_samples_changes(capture: Capture, trained: TriplaneNerf) -> None:
+    pictures = [both_ways(trained, capture, TINY.model_copy(update={"tolerance": t}))[0] for t in (0.0, 0.02, 0.2)]
+    for tolerance, picture in zip((0.02, 0.2), pictures[1:], strict=True):
+        # Premultiplied colours pass through a division by alpha and back: a hair more than the bound.
+        assert 0 < (picture - pictures[0]).abs().max() <= tolerance * 1.01
+
+
+def test_a_region_limits_work_but_not_what_is_in_it(capture: Capture, trained: TriplaneNerf) -> None:
+    cameras = capture.cameras.resized(48, 48)[:2]
+    region = torch.zeros(2, 48, 48, dtype=torch.bool)
+    region[:, 10:30, 15:40] = True
+    whole = next(iter(trained.render(drive(capture)[:2], cameras)))
+    part = next(iter(trained.render(drive(capture)[:2], cameras, region)))
+    assert whole.alpha is not None
+    assert part.alpha is not None
+    assert torch.equal(part.rgb[region], whole.rgb[region])
+    assert torch.equal(part.alpha[region], whole.alpha[region])
+    assert part.alpha[~region].abs().sum() == 0
+    assert whole.alpha[~region].abs().sum() > 0
+    with pytest.raises(ShapeError, match="region is"):
+        trained.render(drive(capture)[:2], cameras, region[:1])
+
+
+def test_distances_to_matter_are_those_of_a_search() -> None:
+    occupied = torch.zeros(9, 20, 7, dtype=torch.bool)
+    occupied[2, 3, 4] = occupied[7, 1, 0] = True
+    cells = torch.stack(torch.meshgrid(*(torch.arange(n) for n in occupied.shape), indexing="ij"), -1)
+    want = (cells[..., None, :] - occupied.nonzero()).abs().amax(-1).amin(-1).clamp(max=FARTHEST)
+    assert torch.equal(distance_to_matter(Shell(torch.zeros(3), 1.0, 0.1, occupied)), want.to(torch.uint8))
 
 
 def test_exaggerated_faces_still_render_whole(capture: Capture) -> None:

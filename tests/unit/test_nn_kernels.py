@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 
+from realtalk_core.nn import simd
+from realtalk_core.nn._jit import kernel
 from realtalk_core.nn.accumulate import accumulated_loss
 from realtalk_core.nn.attention import RegionAttention
 from realtalk_core.nn.compositing import composite, composite_reference
-from realtalk_core.nn.hashgrid import PlaneLayout, encode_planes, encode_planes_reference
+from realtalk_core.nn.hashgrid import PlaneGrids, PlaneLayout, encode_planes, encode_planes_reference
 from realtalk_core.nn.marching import Shell, march, march_reference
 from realtalk_core.nn.occupancy import Occupancy
 from realtalk_core.nn.parallel import in_threads
@@ -30,6 +35,59 @@ def test_encoding_matches_reference(log2: int, levels: int, channels: int, seed:
     (got_grad,) = torch.autograd.grad((got * weight).sum(), tables)
     torch.testing.assert_close(got, want, atol=3e-5, rtol=1e-4)
     torch.testing.assert_close(got_grad, want_grad, atol=2e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("log2", "levels", "channels"), [(14, 12, 1), (10, 4, 2), (6, 3, 1)])
+def test_unhashed_planes_read_as_the_tables_do(log2: int, levels: int, channels: int) -> None:
+    generator = torch.Generator().manual_seed(2)
+    layout = PlaneLayout.geometric(levels, channels, 16, 256, log2)
+    points = torch.rand(3, 3001, generator=generator)
+    points[:, :4] = torch.tensor([[0.0, 1.0, -0.5, 1.5]]).expand(3, 4)
+    tables = torch.randn(layout.columns, 2**log2, generator=generator, requires_grad=True)
+    grids = PlaneGrids.of(tables, layout)
+    assert PlaneGrids.readable(tables)
+    want = encode_planes_reference(points, tables.detach().half().float(), layout)
+    torch.testing.assert_close(grids.encode(points), want, atol=3e-5, rtol=1e-4)
+    torch.testing.assert_close(want, encode_planes_reference(points, tables, layout), atol=4e-3, rtol=2**-10)
+    weight = torch.randn(layout.columns, 3001, generator=generator)
+    (want_grad,) = torch.autograd.grad((encode_planes_reference(points, tables, layout) * weight).sum(), tables)
+    (grad,) = torch.autograd.grad((encode_planes(points, tables, layout, grids=grids) * weight).sum(), tables)
+    torch.testing.assert_close(grad, want_grad, atol=2e-3, rtol=1e-3)
+
+
+@kernel
+def _multiply(bfloat: bool, hidden: bool, weights: Any, bias: Any, inputs: Any, outputs: Any) -> None:
+    w, b, x, y = weights.ctypes.data, bias.ctypes.data, inputs.ctypes.data, outputs.ctypes.data
+    if bfloat and hidden:
+        simd.hidden_bfloat(w, b, x, y, weights.shape[1], weights.shape[0])
+    elif bfloat:
+        simd.linear_bfloat(w, b, x, y, weights.shape[1], weights.shape[0])
+    elif hidden:
+        simd.hidden_float(w, b, x, y, weights.shape[1], weights.shape[0])
+    else:
+        simd.linear_float(w, b, x, y, weights.shape[1], weights.shape[0])
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+@pytest.mark.parametrize("bfloat", [False, True])
+def test_a_block_times_a_matrix_is_the_matrix_product(bfloat: bool, hidden: bool) -> None:
+    if bfloat and not simd.bfloat_products():
+        pytest.skip("this processor has no bfloat16 products")
+    torch.manual_seed(0)
+    weight, bias, inputs = torch.randn(32, 20), torch.randn(32), torch.randn(20, simd.BLOCK)
+    words = inputs.view(torch.int32)
+    if bfloat:
+        weight, inputs = weight.bfloat16().float(), inputs.bfloat16().float()
+        words = torch.empty(10, simd.BLOCK, dtype=torch.int32)
+        simd.pair_rows(inputs.numpy().view(np.uint32), words.numpy().view(np.uint32))
+    out = torch.zeros(16 if bfloat and hidden else 32, simd.BLOCK, dtype=torch.int32)
+    _multiply(bfloat, hidden, simd.packed(weight, bfloat).numpy(), bias.numpy(), words.numpy(), out.numpy())
+    want = weight @ inputs + bias[:, None]
+    if not (bfloat and hidden):
+        torch.testing.assert_close(out.view(torch.float32), want.relu() if hidden else want, atol=1e-5, rtol=1e-5)
+        return
+    pairs = out[..., None].view(torch.bfloat16).transpose(1, 2).reshape(32, simd.BLOCK).float()
+    torch.testing.assert_close(pairs, want.relu(), atol=1e-5, rtol=2**-8)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
