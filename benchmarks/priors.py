@@ -276,13 +276,15 @@ def main() -> None:
     parser.add_argument("captures", nargs="*")
     parser.add_argument("--takes", type=int, default=36)
     parser.add_argument("--steps", type=int, default=250)
+    parser.add_argument("--only", choices=("speech", "emotion"), help="one half of the synthetic part")
     parser.add_argument("--acted", type=Path, metavar="DIR", help="captures named ..._ACTOR_LABEL")
     parser.add_argument("--vae", default="shipped", help="another prior of vae")
     parser.add_argument("--ldm", default="shipped", help="another prior of ldm")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    if args.takes:
+    if args.takes and args.only != "emotion":
         held_out(args.takes, args.vae)
+    if args.takes and args.only != "speech":
         emotions(args.takes, args.ldm)
     if args.acted:
         acted(args.acted, args.ldm)

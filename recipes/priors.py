@@ -194,7 +194,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--takes", type=int, default=600)
-    parser.add_argument("--vae-steps", type=int, default=3600)
+    parser.add_argument("--vae-steps", type=int, default=2600)
     parser.add_argument("--ldm-steps", type=int, default=1500)
     parser.add_argument("--data", type=Path, help="keep the training data in this file, and take it from there")
     parser.add_argument(
@@ -202,6 +202,8 @@ def main() -> None:
     )
     args = parser.parse_args()
     torch.set_num_threads(1)
+    if args.out:
+        args.out.mkdir(parents=True, exist_ok=True)
     if args.data and args.data.is_file():
         data = torch.load(args.data)
     else:

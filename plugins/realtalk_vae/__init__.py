@@ -81,6 +81,9 @@ class VaeConfig(ComponentConfig):
     mouth_amp: float = Field(1.0, ge=0.0, le=3.0)
     """Amplitude of the generated motion about the resting face; 1 is as lively as the person."""
 
+    contact: float = Field(1.0, ge=0.0, le=3.0)
+    """Below how wide a gap, in standard deviations of it, lips draw together until they touch; 0 leaves them apart."""
+
     seed: int = Field(0, ge=0)
     """Seed of the random latent."""
 

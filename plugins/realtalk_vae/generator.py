@@ -123,7 +123,17 @@ class VaeGenerator:
         speaking = 1 - self.hush.silence(rows)[:, None]
         lively = self.rest + (motion - self.rest) * (self.config.mouth_amp * speaking)
         scheme = "mediapipe478" if self.basis.neutral.shape[0] == 478 else "ibug68"
-        return LandmarkTrack(closed_not_crossed(self.basis.decode(lively)), scheme, audio.fps)
+        return LandmarkTrack(closed_not_crossed(self.basis.decode(self._touching(lively))), scheme, audio.fps)
+
+    def _touching(self, motion: Tensor) -> Tensor:
+        """Motion `T C` whose nearly shut lips meet: a mean of what may follow never quite shuts them (ADR 0071)."""
+        if self.config.contact == 0:
+            return motion
+        gap = (motion - self.rest) @ self._gaps
+        unit = self._gaps.square().sum(0).sqrt().clamp_min(1e-6)
+        share = (gap / (self.config.contact * unit)).clamp(0, 1)
+        less = gap.clamp_min(0) * (share * share * (3 - 2 * share) - 1)
+        return motion + less @ torch.linalg.pinv(self._gaps, rtol=0.1)
 
     def _noise(self, first: int, count: int) -> Tensor:
         blocks = []
