@@ -126,7 +126,7 @@ class VaeGenerator:
         return LandmarkTrack(closed_not_crossed(self.basis.decode(self._touching(lively))), scheme, audio.fps)
 
     def _touching(self, motion: Tensor) -> Tensor:
-        """Motion `T C` whose nearly shut lips meet: a mean of what may follow never quite shuts them (ADR 0071)."""
+        """Motion `T C` whose nearly shut lips meet: a mean of what may follow never quite shuts them (ADR 0072)."""
         if self.config.contact == 0:
             return motion
         gap = (motion - self.rest) @ self._gaps
