@@ -33,7 +33,7 @@ from realtalk_actor.performance import perform
 from realtalk_actor.picture import Camera
 from realtalk_actor.record import write_capture
 from realtalk_core.atomic import atomic_file, write_text
-from realtalk_core.avatar import Avatar
+from realtalk_core.avatar import Avatar, read_meta, write_meta
 from realtalk_core.capture import Capture
 from realtalk_core.capturing.workplace import finished, workplace
 from realtalk_core.cli.progress import Bars, spoken
@@ -54,7 +54,7 @@ CONSENT = "a synthetic person, computed by `realtalk actor`: nobody's likeness"
 # ---- what is recorded ------------------------------------------------------------------------------------------------
 VOICE, WORDS_PER_MINUTE = "en-us", 150
 DEMO_LINES = (
-    ("Hello!", "neutral"), ("I am so happy to see you.", "happy"), ("Oh! You can hear me?", "surprise"),
+    ("Hello!", "neutral"), ("I am so happy to see you.", "happy:0.85"), ("Oh! You can hear me?", "surprise"),
     ("I am sad when you go.", "sad"), ("Do not close this window!", "angry"),
 )  # fmt: skip
 OPUS_RATE, OPUS_BITS, OPUS_FRAME = 24_000, 32_000, 480
@@ -111,8 +111,9 @@ def record_speech() -> None:
 
 
 def write_opus(path: Path, clip: AudioClip) -> None:
-    """Writes mono Opus in Ogg."""
-    with atomic_file(path) as partial, av.open(str(partial), "w", format="ogg") as container:
+    """Writes mono Opus in Ogg; the same sound gives the same file."""
+    exact = {"fflags": "+bitexact"}
+    with atomic_file(path) as partial, av.open(str(partial), "w", format="ogg", options=exact) as container:
         stream = container.add_stream("libopus", rate=clip.sample_rate, layout="mono")
         stream.bit_rate = OPUS_BITS
         for start in range(0, len(clip.samples), OPUS_FRAME):
@@ -173,6 +174,7 @@ def make_small(plan: Plan, folder: Path) -> None:
     fresh = plan.work / "small"
     shutil.rmtree(fresh, ignore_errors=True)
     compact(Avatar.open(plan.work / "avatar", discover()), fresh, seconds=IDLE_SECONDS - 0.4, start=0.0, crf=20)
+    write_meta(fresh, {**read_meta(fresh), "name": "demo"})
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(fresh, folder)
 

@@ -85,7 +85,7 @@ class Sheet:
         row = self.weights[frame].copy()
         row[NEUTRAL] *= 0.999  # halfway, name the emotion
         best = int(row.argmax())
-        return LABELS[best] if best == NEUTRAL or row[best] > 0.995 else f"{LABELS[best]} {row[best]:.1f}"
+        return LABELS[best] if best == NEUTRAL or row[best] > 0.995 else f"{LABELS[best]} {row[best]:.2g}"
 
     def _draw_emotion(self, axis: Any) -> None:
         times = (np.arange(self.frames) + 0.5) / self.fps

@@ -52,3 +52,14 @@ def test_every_plugin_comes_from_the_wheel(installed):
     places = [Path(line) for line in done.stdout.splitlines()]
     assert {place.parent.name for place in places} == folders
     assert all(place.is_relative_to(installed) for place in places)
+
+
+def test_the_demo_finds_its_avatar_and_speech_in_the_wheel(installed):
+    here, there = ROOT / "plugins" / "realtalk_demo" / "data", installed / "realtalk_demo" / "data"
+    names = {f.relative_to(here) for f in here.rglob("*") if f.is_file()}
+    assert {f.relative_to(there) for f in there.rglob("*") if f.is_file()} == names
+    assert Path("avatar/renderer.safetensors") in names
+    assert all((here / name).read_bytes() == (there / name).read_bytes() for name in names)
+    done = ran(installed, "-m", "realtalk_core", "inspect", str(there / "avatar"), "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["megabytes"] < 10
