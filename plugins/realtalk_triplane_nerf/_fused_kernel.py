@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from realtalk_core.nn import simd
-from realtalk_core.nn._jit import kernel
+from realtalk_core.nn._jit import inlined, kernel
 
 BLOCK = simd.BLOCK
 hidden_bfloat, linear_bfloat = simd.hidden_bfloat, simd.linear_bfloat
@@ -22,6 +22,8 @@ hidden_float, linear_float = simd.hidden_float, simd.linear_float
 pair_rows, read_level = simd.pair_rows, simd.read_level
 
 
+SQUARE = 8
+"""Nodes along a side of the squares for which the warp's reach is known."""
 INNER, FIRST, SECOND, THIRD, COLOUR_IN, COLOUR_OUT = range(6)
 """Rows of `layers`: where a layer's words and its bias begin, its words of depth, its tiles."""
 
@@ -44,20 +46,24 @@ def layer(bfloat: bool, number: int, layers: Any, words: Any, biases: Any, input
         hidden_float(w, b, x, y, depth, tiles)
 
 
-@kernel
+@inlined
 def walk(
     k: int, ray: int, origin: Any, directions: Any, near: Any, far: Any, step: float, low: Any, warp: Any,
-    warp_low: Any, warp_inverse: Any, reach: float, distance: Any, cell: float, lane: int, points: Any, inverse: float,
+    warp_low: Any, warp_inverse: Any, reach: Any, free: float, distance: Any, cell: float, lane: int, points: Any,
+    inverse: float,
 ) -> int:  # fmt: skip
     """Goes from step `k` to the ray's next occupied sample, writes its place, returns the step after it; −1 if none.
 
     `distance` holds each cell's distance in cells (along the worst axis) to the nearest occupied one: as far as that
-    less the warp's reach, no sample can be occupied, and the walk jumps.
+    less the warp's reach, no sample can be occupied, and the walk jumps. `reach` holds the longest displacement around
+    each square of `SQUARE` nodes, good for `free` centimetres sideways.
     """
     dx, dy, dz = directions[ray, 0], directions[ray, 1], directions[ray, 2]
     side, per_cell = warp.shape[0], np.float32(1.0) / cell
     nx, ny, nz = distance.shape
     zero, half = np.float32(0), np.float32(0.5)
+    last = np.float32(side - 1)
+    sideways = free / max(abs(dx), abs(dy), np.float32(1e-6))
     while True:
         along = near[ray] + (np.float32(k) + half) * step
         if along >= far[ray]:
@@ -68,22 +74,23 @@ def walk(
         cx = int(min(max((x - low[0]) * per_cell, zero), np.float32(nx - 1)))
         cy = int(min(max((y - low[1]) * per_cell, zero), np.float32(ny - 1)))
         cz = int(min(max((z - low[2]) * per_cell, zero), np.float32(nz - 1)))
-        clear = np.float32(int(distance[cx, cy, cz]) - 1) * cell - reach
+        u = (x - warp_low[0]) * warp_inverse[0]
+        v = (y - warp_low[1]) * warp_inverse[1]
+        column = min(int(min(max(u, zero), last)) // SQUARE, reach.shape[1] - 1)
+        row = min(int(min(max(v, zero), last)) // SQUARE, reach.shape[0] - 1)
+        clear = np.float32(int(distance[cx, cy, cz]) - 1) * cell - reach[row, column]
         if clear > zero:
-            k += 1 + int(clear / step)
+            k += 1 + int(min(clear, sideways) / step)
             continue
         k += 1
-        if side > 1:
-            u = (x - warp_low[0]) * warp_inverse[0]
-            v = (y - warp_low[1]) * warp_inverse[1]
-            if u >= zero and v >= zero and u < side - 1 and v < side - 1:
-                i, j = int(u), int(v)
-                s, t = u - np.float32(i), v - np.float32(j)
-                b, d = s - s * t, s * t
-                a, c = np.float32(1) - s - t + d, t - d
-                x -= a * warp[j, i, 0] + b * warp[j, i + 1, 0] + c * warp[j + 1, i, 0] + d * warp[j + 1, i + 1, 0]
-                y -= a * warp[j, i, 1] + b * warp[j, i + 1, 1] + c * warp[j + 1, i, 1] + d * warp[j + 1, i + 1, 1]
-                z -= a * warp[j, i, 2] + b * warp[j, i + 1, 2] + c * warp[j + 1, i, 2] + d * warp[j + 1, i + 1, 2]
+        if side > 1 and u >= zero and v >= zero and u < side - 1 and v < side - 1:
+            i, j = int(u), int(v)
+            s, t = u - np.float32(i), v - np.float32(j)
+            b, d = s - s * t, s * t
+            a, c = np.float32(1) - s - t + d, t - d
+            x -= a * warp[j, i, 0] + b * warp[j, i + 1, 0] + c * warp[j + 1, i, 0] + d * warp[j + 1, i + 1, 0]
+            y -= a * warp[j, i, 1] + b * warp[j, i + 1, 1] + c * warp[j + 1, i, 1] + d * warp[j + 1, i + 1, 1]
+            z -= a * warp[j, i, 2] + b * warp[j, i + 1, 2] + c * warp[j + 1, i, 2] + d * warp[j + 1, i + 1, 2]
         x, y, z = x - low[0], y - low[1], z - low[2]
         if x < zero or y < zero or z < zero:
             continue
@@ -114,7 +121,7 @@ def shade(
 def render(
     bfloat: bool, order: Any, origin: Any, directions: Any, near: Any, far: Any, views: Any, step: float,
     low: Any, inverse: float, distance: Any, cell: float, limit: int,
-    warp: Any, warp_low: Any, warp_inverse: Any, reach: float,
+    warp: Any, warp_low: Any, warp_inverse: Any, reach: Any, free: float,
     grids: Any, starts: Any, sides: Any,
     layers: Any, words: Any, biases: Any, density_limit: float, tolerance: float, space: Any, out: Any, counts: Any,
 ) -> None:  # fmt: skip
@@ -157,7 +164,7 @@ def render(
                     through[lane], spared[lane] = 1.0, 0.0
                 lane_step[lane] = walk(
                     lane_step[lane], lane_ray[lane], origin, directions, near, far, step, low, warp, warp_low,
-                    warp_inverse, reach, distance, cell, lane, points, inverse,
+                    warp_inverse, reach, free, distance, cell, lane, points, inverse,
                 )  # fmt: skip
                 if lane_step[lane] >= 0:
                     active += 1

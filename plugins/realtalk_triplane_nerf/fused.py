@@ -50,6 +50,20 @@ def distance_to_matter(shell: Shell) -> Tensor:
     return distance
 
 
+def reaches(warp: WarpField | None) -> tuple[Float32[Tensor, "J I"], float]:
+    """The longest displacement (cm, along any axis) around each square of `SQUARE` nodes of a warp.
+
+    Returns:
+        The displacements, and how far sideways (cm) from anywhere in its square each of them still holds.
+    """
+    if warp is None:
+        return torch.zeros(1, 1), 1e6
+    side = _fused_kernel.SQUARE
+    longest = warp.grid.abs().amax(-1)[None, None]
+    around = torch.nn.functional.max_pool2d(longest, 3 * side, side, side)[0, 0]
+    return around, (side - 1) / float(warp.cells_per_cm.max())
+
+
 def space(rows: int) -> Any:
     """Rows of a block to work in, all zeros, each beginning at a cache line."""
     words = np.zeros((rows + 1) * simd.BLOCK, np.uint32)
@@ -149,14 +163,14 @@ class FusedField:
         views = views.bfloat16().view(torch.int32) if self.bfloat else views.contiguous().view(torch.int32)
         grid = torch.zeros(1, 1, 3) if warp is None else warp.grid
         low, per_cm = (torch.zeros(2), torch.zeros(2)) if warp is None else (warp.low, warp.cells_per_cm)
-        reach = 0.0 if warp is None else warp.reach()
+        reach, free = reaches(warp)
         out = torch.zeros(len(directions), 4)
         arguments = (
             array(origin.float()), array(directions.float()), array(near.float()), array(far.float()),
             array(views).view(np.uint32), np.float32(config.step_cm),
             array(shell.low), np.float32(1 / shell.extent), array(self.distance), np.float32(shell.cell),
             config.samples_per_ray,
-            array(grid), array(low), array(per_cm), np.float32(reach),
+            array(grid), array(low), array(per_cm), array(reach), np.float32(free),
             self.grids.values.numpy(), self.grids.starts.numpy(), np.array(field.layout.resolutions, np.int32),
             layers, words, biases, np.float32(DENSITY_LIMIT), np.float32(config.tolerance),
         )  # fmt: skip

@@ -15,14 +15,21 @@ from torch import Tensor
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+_FAST = {"nogil": True, "fastmath": {"nsz", "arcp", "contract", "afn", "reassoc"}, "error_model": "numpy"}
+
+
 def kernel(function: F) -> F:
     """Compiles `function` on first use."""
-    options = {"nogil": True, "fastmath": {"nsz", "arcp", "contract", "afn", "reassoc"}, "error_model": "numpy"}
     try:
-        compiled = numba.njit(cache=True, **options)(function)
+        compiled = numba.njit(cache=True, **_FAST)(function)
     except RuntimeError:  # no writable cache folder: compile in every process
-        compiled = numba.njit(**options)(function)
+        compiled = numba.njit(**_FAST)(function)
     return cast(F, compiled)
+
+
+def inlined(function: F) -> F:
+    """Part of a kernel, called for single samples: a call that hands over twenty arrays costs as much as the work."""
+    return cast(F, numba.njit(forceinline=True, **_FAST)(function))
 
 
 def array(tensor: Tensor) -> Any:
