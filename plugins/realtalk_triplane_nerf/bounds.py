@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 import torch
@@ -10,7 +12,8 @@ from torch import Tensor
 
 from realtalk_core.capture import Capture
 from realtalk_core.expression import eye_opening, lip_gap, upper_face
-from realtalk_core.landmarks import FACE_OVAL
+from realtalk_core.landmarks import FACE_OVAL, LIPS_INNER, LIPS_OUTER
+from realtalk_core.nn.mouth import heights
 from realtalk_core.nn.occupancy import Occupancy
 from realtalk_core.nn.rays import project
 from realtalk_core.nn.warp import Warper, interpolate_plane, warp_reference
@@ -21,6 +24,8 @@ BEFORE_CM = 1.2
 BENEATH_CM = 2.2
 ABOVE_CM = 0.3
 OUTLINE_SHARE = 0.9
+FOLLOW_CM = 1.0
+"""How far from the lips skin follows when a template's mouth is made larger."""
 HULL_FRAMES = 24
 HULL_SIZE = 128
 HULL_SHARE = 0.8
@@ -38,6 +43,48 @@ def open_face(points: Float[Tensor, "T K 3"], neutral: Float[Tensor, "K 3"]) -> 
     eyes = points[eye_opening(points).mean(1).topk(max(1, len(points) // 10)).indices].mean(0)
     upper = upper_face(neutral)[:, None]
     return (upper * eyes + (1 - upper) * mouth).float()
+
+
+def parted_face(points: Float[Tensor, "T K 3"], neutral: Float[Tensor, "K 3"]) -> Float32[Tensor, "K 3"]:
+    """`open_face` whose mouth is as wide, and at each place as open, as it gets in any frame.
+
+    Teeth keep their place in the volume as lips move over them. Where the lips of one frame reach into the mouth of
+    another, both are stored in one place: a smile then shows teeth torn by the lip of a closed mouth.
+    """
+    out = open_face(points, neutral)
+    dense = len(neutral) == 478
+    inner, outer = (LIPS_INNER, LIPS_OUTER) if dense else (tuple(range(60, 68)), tuple(range(48, 60)))
+    half, outer_half = len(inner) // 2, len(outer) // 2
+    corners, lips = [inner[0], inner[half]], [*inner, *outer]
+    some = points[:: max(1, len(points) // 600)]
+    count = max(1, len(some) // 40)
+    widest = some[(some[:, corners[1], 0] - some[:, corners[0], 0]).topk(count).indices].mean(0)
+    wide = (widest[corners[1], 0] - widest[corners[0], 0]) / (out[corners[1], 0] - out[corners[0], 0])
+    before, middle = out.clone(), out[lips, 0].mean()
+    out[lips, 0] = middle + (out[lips, 0] - middle) * wide.clamp_min(1)
+    out[corners, 1] = widest[corners, 1]
+    above = (1, inner[: half + 1], outer[: outer_half + 1])
+    below = (-1, (*inner[half:], inner[0]), (*outer[outer_half:], outer[0]))
+    for sign, edge, beyond in (above, below):
+        between = list(edge[1:-1])
+        reach = torch.stack([sign * heights(face, [*edge], out[between, 0]) for face in some])
+        out[between, 1] = sign * reach.topk(count, 0).values.mean(0)
+        order = before[list(edge), 0].argsort()
+        x, moved = (v[list(edge)][order].double().numpy() for v in (before[:, 0], out[:, 1] - before[:, 1]))
+        out[list(beyond), 1] = before[list(beyond), 1] + torch.from_numpy(
+            np.interp(before[list(beyond), 0].double().numpy(), x, moved)
+        ).to(out.dtype)
+    moved = (out - before)[lips]
+    away = torch.cdist(before[:, :2].double(), before[lips, :2].double()).float()
+    share = 1 / (away + 0.02).square()
+    follow = torch.exp(-((away.amin(1, keepdim=True) / FOLLOW_CM) ** 2)) * (share @ moved) / share.sum(1, keepdim=True)
+    follow[lips] = moved
+    return before + follow
+
+
+TEMPLATES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "open": open_face, "apart": parted_face, "neutral": lambda _, neutral: neutral
+}  # fmt: skip
 
 
 def spread(frames: Tensor, count: int) -> list[int]:

@@ -36,8 +36,9 @@ class TriplaneNerfConfig(ComponentConfig):
     warp_side: int = Field(128, ge=8, le=256)
     """Nodes along a side of the warp's grid."""
 
-    template: Literal["open", "neutral"] = "open"
-    """Face the volume is stored in: neutral, or with mouth and eyes open, so that teeth and irises have room."""
+    template: Literal["open", "apart", "neutral"] = "open"
+    """Face the volume is stored in: neutral; with mouth and eyes open, so that teeth and irises have room; or with lips
+    as far apart as they get in any frame, for footage full of smiles."""
 
     levels: int = Field(12, ge=1, le=24)
     """Resolution levels of each plane."""

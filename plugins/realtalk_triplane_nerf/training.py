@@ -24,7 +24,7 @@ from realtalk_core.nn.warp import Warper, WarpField
 from realtalk_core.stages import Batch
 from realtalk_core.training.data import TrainingData
 from realtalk_core.types import Drive, Scheme
-from realtalk_triplane_nerf.bounds import face_shell, head_box, open_face, visual_hull
+from realtalk_triplane_nerf.bounds import TEMPLATES, face_shell, head_box, visual_hull
 from realtalk_triplane_nerf.condition import features_of
 from realtalk_triplane_nerf.config import TriplaneNerfConfig
 from realtalk_triplane_nerf.field import FrameCondition, TriplaneField
@@ -67,7 +67,7 @@ class Trainer:
         emphasis = torch.ones(len(neutral))
         emphasis[list(range(48, 68) if scheme == "ibug68" else LIPS_OUTER + LIPS_INNER)] = 2.0
         basis = ExpressionBasis.fit(points, neutral, emphasis, config.components)
-        template = open_face(points, neutral) if config.template == "open" else neutral
+        template = TEMPLATES[config.template](points, neutral)
         warper = Warper.around(template, config.warp_side, still_mouth=True) if config.warp else None
         low, high = head_box(capture, data.train, template)
         self.grid = Occupancy.over(low, high, config.cell_cm)
