@@ -161,7 +161,7 @@ def record_actor(plan: Plan) -> float:
 def train(plan: Plan, share: float) -> None:
     """Trains the sound-driven stages on the neutral part, then the renderer on everything; goes on where it stopped."""
     capture = Capture.open(plan.work / "capture")
-    sets = {"size": plan.size, "steps": plan.steps, "warp_side": plan.size // 2}
+    sets = {"size": plan.size, "steps": plan.steps, "warp_side": plan.size // 2, "template": "apart"}
     config = load_config(preset="quick", sets=[f"renderer.{name}={value}" for name, value in sets.items()])
     for stages, split in ((("audio", "landmarks", "emotion"), share), (("renderer",), 1.0)):
         with Bars("steps") as bars:
@@ -204,13 +204,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=5, help="which actor")
     parser.add_argument("--work", type=Path, default=Path("out/actor"), help="where capture and avatar go")
     parser.add_argument("--size", type=int, help="side of the pictures: 384 to ship, 256 to train")
-    parser.add_argument("--steps", type=int, help="training steps of the renderer: 1700 to ship, 1300 to train")
+    parser.add_argument("--steps", type=int, help="training steps of the renderer: 1900 to ship, 1300 to train")
     given = parser.parse_args()
     if given.what == "speech":
         record_speech()
         return 0
     ship = given.what == "ship"
-    plan = Plan(given.seed, given.size or (384 if ship else 256), given.steps or (1700 if ship else 1300), given.work)
+    plan = Plan(given.seed, given.size or (384 if ship else 256), given.steps or (1900 if ship else 1300), given.work)
     share = 0.0
 
     def record() -> None:
