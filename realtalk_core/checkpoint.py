@@ -147,6 +147,37 @@ def load(path: str | Path, spec: ComponentSpec | None = None) -> tuple[Header, d
     return _migrate(header, tensors, spec, path) if spec is not None else (header, tensors)
 
 
+def load_prior(
+    path: str | Path, component: str, version: int, parameter: str, cure: str
+) -> tuple[Header, dict[str, Tensor]]:
+    """Reads weights that training may start from; halved numbers come back as float32.
+
+    Args:
+        path: The `.safetensors` file, a checkpoint of the stage `prior`.
+        component: Whose prior it must be.
+        version: Newest version of its tensors that the component reads.
+        parameter: What named the file, for messages, such as `landmarks.prior`.
+        cure: What the user can do about a file that cannot be used.
+
+    Raises:
+        UserError: if the file is missing, damaged, newer than `version`, or no prior of the component.
+    """
+    try:
+        header, tensors = load(path)
+    except UserError as error:
+        raise UserError(f"{parameter}: {error.message}", cure) from error
+    if (header.stage, header.component) != ("prior", component):
+        raise UserError(
+            f"{parameter}: {path} is a {header.stage} of {header.component!r}, no prior of {component}", cure
+        )
+    if header.version > version:
+        raise UserError(
+            f"{parameter}: {path} has version {header.version}, this RealTalk reads up to {version}",
+            "Update realtalk: pip install --upgrade realtalk",
+        )
+    return header, {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
+
+
 def read_header(path: str | Path) -> Header:
     """The header alone, without torch and without reading a tensor; its digest is not checked.
 

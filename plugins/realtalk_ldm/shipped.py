@@ -15,7 +15,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from realtalk_core import checkpoint
-from realtalk_core.errors import UserError
 from realtalk_core.landmarks import IBUG68_FROM_MEDIAPIPE478
 
 if TYPE_CHECKING:
@@ -49,19 +48,8 @@ class LdmPrior:
             UserError: if the file is missing, damaged, newer than this version of RealTalk, or no prior of `ldm`.
         """
         cure = "Install RealTalk again, name another file, or learn from action units: --set emotion.prior=units"
-        try:
-            header, tensors = checkpoint.load(path)
-        except UserError as error:
-            raise UserError(f"emotion.prior: {error.message}", cure) from error
-        if (header.stage, header.component) != ("prior", "ldm"):
-            raise UserError(f"emotion.prior: {path} is a {header.stage} of {header.component!r}, no prior of ldm", cure)
-        if header.version > VERSION:
-            raise UserError(
-                f"emotion.prior: {path} has version {header.version}, this RealTalk reads up to {VERSION}",
-                "Update realtalk: pip install --upgrade realtalk",
-            )
-        floats = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
-        return cls(floats, {name: int(header.config[name]) for name in SIZES})
+        header, tensors = checkpoint.load_prior(path, "ldm", VERSION, "emotion.prior", cure)
+        return cls(tensors, {name: int(header.config[name]) for name in SIZES})
 
     def unfit(self, config: LdmConfig) -> str:
         """Why this prior cannot be taken; empty if it can."""

@@ -16,7 +16,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from realtalk_core import checkpoint
-from realtalk_core.errors import UserError
 from realtalk_core.expression import ExpressionBasis, lip_gap
 from realtalk_core.landmarks import IBUG68_FROM_MEDIAPIPE478
 
@@ -56,21 +55,9 @@ class VaePrior:
             UserError: if the file is missing, damaged, newer than this version of RealTalk, or no prior of `vae`.
         """
         cure = "Install RealTalk again, name another file, or train without it: --set landmarks.prior=none"
-        try:
-            header, tensors = checkpoint.load(path)
-        except UserError as error:
-            raise UserError(f"landmarks.prior: {error.message}", cure) from error
-        if (header.stage, header.component) != ("prior", "vae"):
-            raise UserError(
-                f"landmarks.prior: {path} is a {header.stage} of {header.component!r}, no prior of vae", cure
-            )
-        if header.version > VERSION:
-            raise UserError(
-                f"landmarks.prior: {path} has version {header.version}, this RealTalk reads up to {VERSION}",
-                "Update realtalk: pip install --upgrade realtalk",
-            )
+        header, tensors = checkpoint.load_prior(path, "vae", VERSION, "landmarks.prior", cure)
         return cls(
-            {name: tensor.float() for name, tensor in tensors.items()},
+            tensors,
             str(header.metrics["encoder"]),
             {name: int(header.config[name]) for name in SIZES},
             checkpoint.digest(path),
