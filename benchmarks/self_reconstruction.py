@@ -1,14 +1,19 @@
 """How well a renderer reproduces frames it has never seen, against copying the nearest training frame.
 
-    python benchmarks/self_reconstruction.py CAPTURE AVATAR_OR_CHECKPOINT [--sheet DIR] [--frames N] [--size S]
+    python benchmarks/self_reconstruction.py CAPTURE AVATAR_OR_CHECKPOINT [--sheet DIR] [--every N] [--size S]
 
-Held-out frames (the last part of the clip) are rendered from their true landmarks, blendshapes and poses, and
-composited over the true frame. The baseline takes, for each, the training frame with the nearest landmarks, aligned to
-the truth by the similarity transform between the two frames' projected landmarks. Both are composited with the head's
-mask of what they show over the true frame, so that only the head is compared. Prints PSNR, SSIM and sharpness (variance
-of the Laplacian, truth = 1) for the whole frame, the face's landmark box and the mouth's; LMD is measured by
-MediaPipe's landmarks on the rendered faces against those on the truth, in pixels (mean-centred, as the field does),
-where it finds a face in both.
+Held-out frames (the last part of the clip) are rendered from their true landmarks, blendshapes and poses. The baseline
+takes, for each, the training frame with the nearest landmarks, aligned to the truth by the similarity transform between
+the two frames' projected landmarks. Two protocols:
+
+- *pasted*: head over the true frame, as a synthesis shows it; PSNR, SSIM and sharpness (variance of the Laplacian,
+  truth = 1) in the whole frame, the face's landmark box, the mouth's, and the boxes of each eye with its brow;
+- *over white*: head alone over white, against the true head cut out by its mask over white; PSNR. Errors of the head's
+  outline count here.
+
+LMD is the mean distance of MediaPipe's landmarks on the rendered (pasted) faces to those on the truth, in pixels, both
+mean-centred as the field does. On the same landmarks: how far mouth and lids move (`articulation.py`). Where the true
+lids are closed, `iris darkening` says how much darker than the truth the irises' places are.
 """
 
 from __future__ import annotations
@@ -16,24 +21,91 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
+from articulation import Points, articulation, closed_frames, iris_darkening, lid_height, mouth_height
 
 from realtalk_core import checkpoint
 from realtalk_core.build import build
 from realtalk_core.capture import Capture
-from realtalk_core.evaluation import Box, Picture, crop, landmark_box, project, psnr, spread, ssim
-from realtalk_core.expression import eye_opening, lip_gap
-from realtalk_core.landmarks import LIPS_OUTER
+from realtalk_core.errors import UserError
+from realtalk_core.evaluation import Box, Picture, crop, landmark_box, project, psnr, ssim
+from realtalk_core.landmarks import LEFT_BROW, LEFT_EYE, LIPS_OUTER, REGIONS68, RIGHT_BROW, RIGHT_EYE
 from realtalk_core.models import model_path
 from realtalk_core.plugins import Plugins, discover
 from realtalk_core.stages import Renderer
 from realtalk_core.types import CameraTrack, Drive
 
 Maker = Callable[[int], tuple[Picture, Picture]]
+"""Colour (not premultiplied) and opacity of a frame."""
+TRACKED_SIDE = 512
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What is measured on.
+
+    Attributes:
+        capture: The capture.
+        train: Frames that were learnt from.
+        frames: Held-out frames to look at.
+        size: Side of the pictures in pixels.
+    """
+
+    capture: Capture
+    train: torch.Tensor
+    frames: list[int]
+    size: int
+
+    @classmethod
+    def of(cls, capture: Capture, share: float = 0.8, every: int = 2, size: int = 256) -> HeldOut:
+        train, valid = capture.training_frames(share), capture.training_frames()
+        frames = valid[valid >= round(len(capture) * share)][::every].tolist()
+        return cls(capture, train, frames, size)
+
+    @cached_property
+    def cameras(self) -> CameraTrack:
+        return self.capture.cameras.resized(self.size, self.size)
+
+    @cached_property
+    def flat(self) -> torch.Tensor:
+        """All landmarks in pixels."""
+        return project(self.capture.landmarks, self.cameras)
+
+    @cached_property
+    def points(self) -> list[Points | None]:
+        """The tracker's landmarks on the true pictures."""
+        return tracked([self.truth(frame) for frame in self.frames])
+
+    def truth(self, frame: int) -> Picture:
+        return self.capture.frame(frame, self.size).astype(np.float32) / 255
+
+    def cut_out(self, frame: int) -> tuple[Picture, Picture]:
+        """The true head's colour times its opacity, freed of the plate behind soft edges, and its opacity."""
+        masks = self.capture.masks(frame, self.size)[..., :2].astype(np.float32) / 255
+        head = masks[..., 1:]
+        person = np.maximum(masks[..., :1], head)
+        plate = self.capture.background(self.size).astype(np.float32) / 255
+        colour = (self.truth(frame) - (1 - person) * plate) / np.maximum(person, 1e-3)
+        return colour.clip(0, 1) * head, head
+
+    def boxes(self, frame: int) -> dict[str, list[Box]]:
+        flat, dense = self.flat[frame], self.flat.shape[1] == 478
+        parts = REGIONS68
+        lips = list(LIPS_OUTER if dense else parts["outer_lips"])
+        right = list(RIGHT_EYE + RIGHT_BROW if dense else parts["right_eye"] + parts["right_brow"])
+        left = list(LEFT_EYE + LEFT_BROW if dense else parts["left_eye"] + parts["left_brow"])
+        return {
+            "frame": [(0, 0, self.size, self.size)],
+            "face": [landmark_box(flat, self.size)],
+            "mouth": [landmark_box(flat[lips], self.size, 0.15)],
+            "eyes": [landmark_box(flat[ids], self.size, 0.1) for ids in (right, left)],
+        }
 
 
 def load_renderer(path: Path, plugins: Plugins) -> Renderer:
@@ -53,13 +125,12 @@ def sharpness(picture: Picture) -> float:
     return float(cv2.Laplacian(grey.astype(np.float32), cv2.CV_32F).var())
 
 
-def nearest_frame(capture: Capture, train: torch.Tensor, cameras: CameraTrack, size: int) -> Maker:
-    points = capture.tracks.landmarks
-    flat = project(capture.landmarks, cameras)
+def nearest_frame(held: HeldOut) -> Maker:
+    capture, size, points = held.capture, held.size, held.capture.tracks.landmarks
 
     def make(frame: int) -> tuple[Picture, Picture]:
-        near = int(train[(points[train] - points[frame]).square().sum((1, 2)).argmin()])
-        matrix, _ = cv2.estimateAffinePartial2D(flat[near].numpy(), flat[frame].numpy(), method=cv2.LMEDS)
+        near = int(held.train[(points[held.train] - points[frame]).square().sum((1, 2)).argmin()])
+        matrix, _ = cv2.estimateAffinePartial2D(held.flat[near].numpy(), held.flat[frame].numpy(), method=cv2.LMEDS)
         picture = cv2.warpAffine(capture.frame(near, size), matrix, (size, size), flags=cv2.INTER_CUBIC)
         mask = cv2.warpAffine(capture.masks(near, size)[..., 1], matrix, (size, size))
         return picture.astype(np.float32) / 255, mask[..., None].astype(np.float32) / 255
@@ -67,13 +138,14 @@ def nearest_frame(capture: Capture, train: torch.Tensor, cameras: CameraTrack, s
     return make
 
 
-def rendered(renderer: Renderer, drive: Drive, cameras: CameraTrack) -> Maker:
+def rendered(renderer: Renderer, held: HeldOut) -> Maker:
     context = int(getattr(renderer, "context_frames", 0))
+    drive = Drive(held.capture.landmarks, blendshapes=held.capture.blendshapes)
 
     def make(frame: int) -> tuple[Picture, Picture]:
         first, last = max(0, frame - context), min(len(drive), frame + context + 1)
         frames = []
-        for batch in renderer.render(drive[first:last], cameras[first:last]):
+        for batch in renderer.render(drive[first:last], held.cameras[first:last]):
             alpha = torch.ones_like(batch.rgb[..., :1]) if batch.alpha is None else batch.alpha
             frames += list(zip(batch.rgb, alpha, strict=True))
         rgb, alpha = frames[frame - first]
@@ -82,117 +154,117 @@ def rendered(renderer: Renderer, drive: Drive, cameras: CameraTrack) -> Maker:
     return make
 
 
-def interesting(capture: Capture, held_out: torch.Tensor) -> list[int]:
-    points, pose = capture.tracks.landmarks[held_out], capture.tracks.pose[held_out, :3, 2]
-    gap, eyes = lip_gap(points), eye_opening(points).mean(1)
-    turned = (pose - pose.mean(0)).norm(dim=1)
-    chosen = [gap.argmin(), gap.argmax(), eyes.argmin(), turned.argmax(), torch.tensor(len(held_out) // 2)]
-    return [int(held_out[k]) for k in chosen]
+def tracked(pictures: list[Picture]) -> list[Points | None]:
+    """MediaPipe's landmarks `478 2` in pixels of consecutive pictures; None where it sees no face, or is not there."""
+    plugins = discover()
+    try:
+        spec = plugins.find("tracker", "mediapipe")
+        model_path("face_landmarker.task")  # the tracker itself would only look for it at the first picture
+        tracker = build(spec, spec.config())
+    except UserError as error:
+        print(f"no landmarks on pictures: {error.message}")
+        return [None] * len(pictures)
+    side = (TRACKED_SIDE, TRACKED_SIDE)
+    images = (np.ascontiguousarray(cv2.resize((p * 255).clip(0, 255).astype(np.uint8), side)) for p in pictures)
+    scale = pictures[0].shape[0] / TRACKED_SIDE
+    return [faces[0].points[:, :2].numpy() * scale if faces else None for faces in tracker.track(images, 25.0)]
 
 
-class Landmarker:
-    """MediaPipe on one picture, if tracker and model file are there."""
-
-    def __init__(self, plugins: Plugins) -> None:
-        from realtalk_core.errors import UserError
-
-        try:
-            spec = plugins.find("tracker", "mediapipe")
-            model_path("face_landmarker.task")  # the tracker itself would only look for it at the first picture
-            self.tracker = build(spec, spec.config())
-        except UserError as error:
-            print(f"no LMD: {error.message}")
-            self.tracker = None
-
-    def __call__(self, picture: Picture) -> np.ndarray | None:
-        if self.tracker is None:
-            return None
-        image = np.ascontiguousarray((picture * 255).clip(0, 255).astype(np.uint8))
-        faces = next(iter(self.tracker.track([cv2.resize(image, (512, 512))], 25.0)))
-        return faces[0].points[:, :2].numpy() * (picture.shape[0] / 512) if faces else None
-
-
-def measure(
-    make: Maker, capture: Capture, frames: list[int], cameras: CameraTrack, find: Landmarker
-) -> dict[str, float]:
+def measure(make: Maker, held: HeldOut) -> dict[str, float]:
+    """All measures of one maker, means over the held-out frames."""
     rows: dict[str, list[float]] = {}
-    for frame in frames:
-        truth = capture.frame(frame, cameras.width).astype(np.float32) / 255
-        picture, alpha = make(frame)
-        picture = picture * alpha + truth * (1 - alpha)
-        flat = project(capture.landmarks[frame : frame + 1], cameras[frame : frame + 1])[0]
-        lips = list(LIPS_OUTER) if len(flat) == 478 else list(range(48, 60))
-        boxes: dict[str, Box] = {
-            "frame": (0, 0, cameras.width, cameras.height),
-            "face": landmark_box(flat, cameras.width),
-            "mouth": landmark_box(flat[lips], cameras.width, 0.15),
-        }
-        for name, box in boxes.items():
-            a, b = crop(picture, box), crop(truth, box)
-            rows.setdefault(f"{name} PSNR", []).append(psnr(a, b))
-            rows.setdefault(f"{name} SSIM", []).append(ssim(a, b))
-            rows.setdefault(f"{name} sharpness", []).append(sharpness(a) / max(sharpness(b), 1e-6))
-        found, wanted = find(picture), find(truth)
-        if found is not None and wanted is not None:
+    pictures = []
+    for frame in held.frames:
+        truth = held.truth(frame)
+        rgb, alpha = make(frame)
+        picture = (rgb * alpha + truth * (1 - alpha)).astype(np.float32)
+        pictures.append(picture)
+        boxes = held.boxes(frame)
+        for name, places in boxes.items():
+            pairs = [(crop(picture, box), crop(truth, box)) for box in places]
+            values = {
+                "PSNR": -10 * np.log10(max(np.mean([10 ** (-psnr(a, b) / 10) for a, b in pairs]), 1e-10)),
+                "SSIM": np.mean([ssim(a, b) for a, b in pairs]),
+                "sharpness": np.mean([sharpness(a) / max(sharpness(b), 1e-6) for a, b in pairs]),
+            }
+            for key, value in values.items():
+                rows.setdefault(f"{name} {key}", []).append(float(value))
+        head, mask = held.cut_out(frame)
+        alone, wanted = rgb * alpha + 1 - alpha, head + 1 - mask
+        ys, xs = np.nonzero(mask[..., 0] > 0.5)
+        around: Box = (int(xs.min()), int(ys.min()), int(xs.max()) + 1, int(ys.max()) + 1)
+        for name, box in (("head", around), ("face", boxes["face"][0]), ("mouth", boxes["mouth"][0])):
+            rows.setdefault(f"{name} PSNR over white", []).append(psnr(crop(alone, box), crop(wanted, box)))
+    found = tracked(pictures)
+    for a, b in zip(found, held.points, strict=True):
+        if a is not None and b is not None:
             for name, ids in (("face LMD px", list(range(468))), ("mouth LMD px", list(LIPS_OUTER))):
-                a, b = found[ids] - found[ids].mean(0), wanted[ids] - wanted[ids].mean(0)
-                rows.setdefault(name, []).append(float(np.linalg.norm(a - b, axis=1).mean()))
-    return {name: round(float(np.mean(values)), 3) for name, values in rows.items()}
+                difference = (a[ids] - a[ids].mean(0)) - (b[ids] - b[ids].mean(0))
+                rows.setdefault(name, []).append(float(np.linalg.norm(difference, axis=1).mean()))
+    out = {name: float(np.mean(values)) for name, values in rows.items()}
+    if any(p is not None for p in held.points):
+        out |= articulation(held.points, found)
+        closed = closed_frames(held.points)
+        if closed:
+            dark = [
+                iris_darkening(pictures[k], held.truth(held.frames[k]), held.points[k])  # type: ignore[arg-type]
+                for k in closed
+            ]
+            out["iris darkening"] = float(np.mean(dark))
+    return {name: round(value, 3) for name, value in out.items()}
 
 
-def sheet(makers: list[Maker], capture: Capture, frames: list[int], size: int, file: Path) -> None:
-    columns = []
+def telling(held: HeldOut, count: int = 3) -> dict[str, list[int]]:
+    """Frames worth looking at: widest mouths, closed eyes, most turned heads, and some from everywhere."""
+    pose = held.capture.tracks.pose[held.frames, :3, 2]
+    turned = (pose - pose.mean(0)).norm(dim=1).argsort(descending=True)
+    seen = [k for k, p in enumerate(held.points) if p is not None]
+    by_mouth = sorted(seen, key=lambda k: -mouth_height(held.points[k]))  # type: ignore[arg-type]
+    by_lids = sorted(seen, key=lambda k: lid_height(held.points[k]))  # type: ignore[arg-type]
+    everywhere = np.linspace(0, len(held.frames) - 1, count + 2)[1:-1].round().astype(int).tolist()
+    chosen = {"mouth": by_mouth, "lids": by_lids, "turned": turned.tolist(), "some": everywhere}
+    return {name: [held.frames[k] for k in places[:count]] for name, places in chosen.items()}
+
+
+def sheet(make: Maker, held: HeldOut, frames: list[int], file: Path) -> None:
+    """Rows of truth, pasted render, four times the difference, render over white and over dark blue."""
+    rows = []
     for frame in frames:
-        truth = capture.frame(frame, size).astype(np.float32) / 255
-        shown = [truth]
-        for make in makers:
-            picture, alpha = make(frame)
-            shown.append(picture * alpha + truth * (1 - alpha))
-        shown.append(picture * alpha + 1 - alpha)
-        columns.append(np.vstack(shown))
+        truth, (rgb, alpha) = held.truth(frame), make(frame)
+        picture = rgb * alpha + truth * (1 - alpha)
+        shown = [truth, picture, 0.5 + 4 * (picture - truth)]
+        shown += [rgb * alpha + np.float32(back) * (1 - alpha) for back in ((1, 1, 1), (0.05, 0.05, 0.2))]
+        rows.append(np.hstack([x.clip(0, 1) for x in shown]))
     file.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(file), (np.hstack(columns)[..., ::-1] * 255).clip(0, 255).astype(np.uint8))
-    print(f"truth / nearest training frame / rendered / rendered over white: {file}")
+    cv2.imwrite(str(file), (np.vstack(rows)[..., ::-1] * 255).clip(0, 255).astype(np.uint8))
+    print(f"{file}: truth / pasted / 4 x difference / over white / over dark, frames {frames}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("capture", type=Path)
     parser.add_argument("renderer", type=Path, help="an avatar folder or a renderer's checkpoint")
-    parser.add_argument("--sheet", type=Path, help="folder for the comparison sheet")
-    parser.add_argument("--frames", type=int, default=36)
+    parser.add_argument("--sheet", type=Path, help="folder for comparison sheets")
+    parser.add_argument("--every", type=int, default=2, help="look at every N-th held-out frame")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--train", type=float, default=0.8, help="share of the clip that was trained on")
+    parser.add_argument("--no-baseline", action="store_true", help="leave out the nearest training frame")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    plugins = discover()
-    capture = Capture.open(options.capture)
-    train = capture.training_frames(options.train)
-    valid = capture.training_frames()
-    held_out = valid[valid > train[-1]]
-    cameras = capture.cameras.resized(options.size, options.size)
-    drive = Drive(capture.landmarks, blendshapes=capture.blendshapes)
-    makers = {
-        "nearest training frame": nearest_frame(capture, train, cameras, options.size),
-        "rendered": rendered(load_renderer(options.renderer, plugins), drive, cameras),
-    }
-    frames, find = spread(held_out, options.frames).tolist(), Landmarker(plugins)
-    results = {name: measure(make, capture, frames, cameras, find) for name, make in makers.items()}
+    held = HeldOut.of(Capture.open(options.capture), options.train, options.every, options.size)
+    makers = {} if options.no_baseline else {"nearest training frame": nearest_frame(held)}
+    makers["rendered"] = rendered(load_renderer(options.renderer, discover()), held)
+    results = {name: measure(make, held) for name, make in makers.items()}
     if options.json:
         print(json.dumps(results))
     else:
-        print(f"{len(frames)} of {len(held_out)} held-out frames at {options.size} px")
-        print(f"{'':18}" + "".join(f"{name:>26}" for name in results))
-        for name in next(iter(results.values())):
-            print(f"{name:18}" + "".join(f"{result.get(name, float('nan')):26.3f}" for result in results.values()))
+        print(f"{len(held.frames)} held-out frames at {options.size} px")
+        print(f"{'':24}" + "".join(f"{name:>26}" for name in results))
+        for name in results["rendered"]:
+            print(f"{name:24}" + "".join(f"{result.get(name, float('nan')):26.3f}" for result in results.values()))
     if options.sheet:
-        sheet(
-            list(makers.values()),
-            capture,
-            interesting(capture, held_out),
-            options.size,
-            options.sheet / "self_reconstruction.png",
-        )
+        for name, frames in telling(held).items():
+            sheet(makers["rendered"], held, frames, options.sheet / f"{name}.png")
 
 
 if __name__ == "__main__":

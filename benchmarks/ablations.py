@@ -1,0 +1,100 @@
+"""What each part of the renderer brings: the paper's ablations (Table 3), by configuration alone.
+
+    python benchmarks/ablations.py CAPTURE WORK [--steps 1300] [--only NAME...] [--size S]
+
+Trains each variant on the first 80 % of a capture with the same seed and number of steps, and measures it on the rest
+as `self_reconstruction.py` does. Results are written to `WORK/NAME.json` one by one: what is there is not done again,
+and an interrupted training goes on, so the table can be made piece by piece. Prints the table of all that are there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from self_reconstruction import HeldOut, load_renderer, measure, rendered
+
+from realtalk_core import checkpoint
+from realtalk_core.build import build
+from realtalk_core.capture import Capture
+from realtalk_core.cli.common import configuration, installed
+from realtalk_core.training.data import TrainingData
+from realtalk_core.training.loop import LoopOptions, StageFiles, StageTraining
+from realtalk_core.training.session import split_frames
+from realtalk_core.types import AudioFeatures
+
+VARIANTS: dict[str, list[str]] = {
+    "full": [],
+    "no_attention": ["renderer.attention=false"],
+    "no_triplane": ["renderer.grid=volume"],
+    "no_blendshapes": ["renderer.blendshapes=none"],
+    "no_warp": ["renderer.warp=false"],
+}
+COLUMNS = {
+    "PSNR": "face PSNR", "SSIM": "face SSIM", "mouth PSNR": "mouth PSNR", "eyes PSNR": "eyes PSNR",
+    "over white": "head PSNR over white", "LMD": "face LMD px", "mouth LMD": "mouth LMD px",
+    "sharpness": "face sharpness", "mouth slope": "mouth slope", "mouth r": "mouth r", "lids slope": "lids slope",
+    "lids r": "lids r", "s/step": "seconds per step",
+}  # fmt: skip
+
+
+def train_renderer(capture: Capture, folder: Path, sets: list[str], seed: int = 0, split: float = 0.8) -> Path:
+    """Trains the renderer alone into `folder` (goes on if it was interrupted) and returns its checkpoint."""
+    config = configuration(None, None, sets, installed())
+    chosen = config.stages["renderer"]
+    train, held_out = split_frames(capture, split)
+    silence = AudioFeatures(torch.zeros(len(capture), 1), capture.fps)  # no renderer listens to sound
+    data = TrainingData(capture, silence, train, held_out, seed)
+    files = StageFiles(folder, "renderer")
+    quiet = LoopOptions(previews=0)
+    training = StageTraining(chosen.spec, chosen.config, data, f"{capture.path.name}-{split}-{seed}", files, quiet)
+    if not training.finished():
+        training.run(build(chosen.spec, chosen.config, data=data), resume=True)
+    return files.checkpoint
+
+
+def table(results: dict[str, dict[str, Any]]) -> str:
+    """Markdown."""
+    columns = {title: key for title, key in COLUMNS.items() if any(key in r for r in results.values())}
+    lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for name, result in results.items():
+        cells = " | ".join(f"{result[key]:g}" if key in result else "" for key in columns.values())
+        lines.append(f"| {name.replace('_', ' ')} | {cells} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("capture", type=Path)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--steps", type=int, default=1300)
+    parser.add_argument("--only", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
+    parser.add_argument("--set", dest="sets", action="append", default=[], metavar="KEY=VALUE", help="for all variants")
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--every", type=int, default=2, help="measure on every N-th held-out frame")
+    options = parser.parse_args()
+    capture = Capture.open(options.capture)
+    held = HeldOut.of(capture, every=options.every, size=options.size)
+    options.work.mkdir(parents=True, exist_ok=True)
+    for name in options.only:
+        file = options.work / f"{name}.json"
+        sets = [f"renderer.steps={options.steps}", f"renderer.size={options.size}", *options.sets, *VARIANTS[name]]
+        if file.is_file():
+            done = json.loads(file.read_text("utf-8"))["sets"]
+            if done != sets:
+                parser.error(f"{file} was made with {' '.join(done)}, not {' '.join(sets)}: name another folder")
+        else:
+            trained = train_renderer(capture, options.work / name, sets)
+            metrics = checkpoint.read_header(trained).metrics
+            result = measure(rendered(load_renderer(trained, installed()), held), held)
+            result["seconds per step"] = round(metrics["seconds"] / metrics["step"], 3)
+            file.write_text(json.dumps({"sets": sets, **result}, indent=1), "utf-8")
+    files = {name: options.work / f"{name}.json" for name in VARIANTS}
+    print(table({name: json.loads(file.read_text("utf-8")) for name, file in files.items() if file.is_file()}))
+
+
+if __name__ == "__main__":
+    main()
