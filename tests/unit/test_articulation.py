@@ -47,7 +47,7 @@ def test_a_still_render_has_no_slope_and_lost_faces_are_said():
 def test_an_iris_through_a_lid_darkens_its_disc_only():
     points = np.zeros((478, 2), np.float32)
     for ring, x in ((RIGHT_IRIS, 10), (LEFT_IRIS, 30)):
-        points[list(ring)] = np.array([[0, 0], [3, 0], [0, 3], [-3, 0], [0, -3]], np.float32) + [x, 20]
+        points[list(ring)] = np.add([x, 20], [[0, 0], [3, 0], [0, 3], [-3, 0], [0, -3]])
     truth = np.full((40, 40, 3), 0.8, np.float32)
     ghost = truth.copy()
     ghost[18:22, 8:12] -= 0.4
