@@ -134,12 +134,18 @@ class Avatar:
 
         return AvatarFootage(self.path, self.fps)
 
-    def component(self, stage: Stage) -> Any:
+    def component(self, stage: Stage, device: str = "cpu") -> Any:
         """The component of a stage, with its weights.
+
+        Args:
+            stage: The stage.
+            device: Where it shall work, if it can; see `realtalk_core.device`.
 
         Raises:
             UserError: if its checkpoint is missing, damaged, newer, or another component's.
         """
+        from realtalk_core.device import place
+
         chosen = self.config.stages[stage]
         file = self.path / f"{stage}.safetensors"
         if not hasattr(load_class(chosen.spec), "from_state"):
@@ -153,12 +159,13 @@ class Avatar:
             )
         header, tensors = checkpoint.load(file, chosen.spec)
         try:
-            return build(chosen.spec, chosen.config, tensors=self.widened(header, tensors))
+            made = build(chosen.spec, chosen.config, tensors=self.widened(header, tensors))
         except (RuntimeError, KeyError, ValueError) as error:  # what torch and dictionaries say of other tensors
             raise UserError(
                 f"{file} does not fit the installed {stage} {chosen.spec.name!r}: {' '.join(str(error).split())[:200]}",
                 f"Leave out --set {stage}.…, or train it again: realtalk train CAPTURE -o {self.path} --stage {stage}",
             ) from error
+        return place(made, device)
 
     @staticmethod
     def widened(header: checkpoint.Header, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -106,7 +106,13 @@ class Pipeline:
 
     @classmethod
     def from_avatar(
-        cls, avatar: Avatar, *, size: int | None = None, background: Background = "original", pose: Person | None = None
+        cls,
+        avatar: Avatar,
+        *,
+        size: int | None = None,
+        background: Background = "original",
+        pose: Person | None = None,
+        device: str = "auto",
     ) -> Pipeline:
         """The chain of an avatar.
 
@@ -115,6 +121,7 @@ class Pipeline:
             size: Side of the finished pictures in pixels; the avatar's own if None.
             background: See `Scene`.
             pose: Another capture's person whose head motion, eyes and brows are replayed; the avatar's own if None.
+            device: Where stages work that can work there; see `realtalk_core.device`.
 
         Raises:
             UserError: if a file is missing or damaged, or the two persons' landmarks differ in scheme.
@@ -122,10 +129,10 @@ class Pipeline:
         own = Motion(avatar.person, avatar.config.motion)
         motion = own if pose is None else Motion(avatar.person.driven_by(pose), avatar.config.motion)
         return cls(
-            audio=avatar.component("audio"),
-            landmarks=avatar.component("landmarks"),
-            emotion=avatar.component("emotion"),
-            renderer=avatar.component("renderer"),
+            audio=avatar.component("audio", device),
+            landmarks=avatar.component("landmarks", device),
+            emotion=avatar.component("emotion", device),
+            renderer=avatar.component("renderer", device),
             motion=motion,
             scene=Scene(avatar.footage, own, even(size or avatar.size), background, moved=pose is not None),
             fps=avatar.fps,

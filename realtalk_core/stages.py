@@ -95,6 +95,27 @@ class Stateful(Protocol):
 
 
 @runtime_checkable
+class Movable(Protocol):
+    """Can work on a GPU. What it is handed and what it gives stay on the CPU (but for training batches)."""
+
+    devices: tuple[str, ...]
+    """Kinds of device it can work on, such as `("cpu", "cuda")`; a component without this works on the CPU."""
+
+    def to(self, device: torch.device) -> Self:
+        """Moves itself, in place: parameters stay the same objects. The training loop then moves each batch there."""
+        ...
+
+
+@runtime_checkable
+class AttentionMaps(Protocol):
+    """A renderer that can show which region listens to which part of the drive."""
+
+    def attention_maps(self, drive: Drive, cameras: CameraTrack) -> dict[str, Tensor]:
+        """Maps `T H W`, each at least 0, by name: `GROUP`, or `GROUP/PART` for what belongs to a group."""
+        ...
+
+
+@runtime_checkable
 class Trainable(Protocol):
     """Learns from a capture, in the core's one training loop.
 

@@ -35,6 +35,12 @@ SetOption = Annotated[
         metavar="KEY=VALUE",
     ),
 ]
+DeviceOption = Annotated[
+    str,
+    typer.Option(
+        "--device", help="auto (a CUDA GPU where there is one), cpu, cuda or cuda:NUMBER.", metavar="auto|cpu|cuda"
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a script to read.")]
 
 

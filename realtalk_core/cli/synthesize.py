@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from realtalk_core.cli.common import SetOption, installed, note, say
+from realtalk_core.cli.common import DeviceOption, SetOption, installed, note, say
 from realtalk_core.cli.speech import VoiceOption, check_speech, listen, speech_file
 from realtalk_core.errors import UserError
 
@@ -50,6 +50,7 @@ def register(app: typer.Typer) -> None:
         ] = "original",
         size: Annotated[int | None, typer.Option(help="Side of the video in pixels; default as trained.")] = None,
         seed: Annotated[int | None, typer.Option(help="Seed of the generated motion.")] = None,
+        device: DeviceOption = "auto",
         sets: SetOption = None,
     ) -> None:
         """Makes a person speak: avatar + speech -> mp4 (H.264 and AAC, marked as synthetic in its metadata)."""
@@ -63,9 +64,11 @@ def register(app: typer.Typer) -> None:
             )
 
         from realtalk_core.avatar import Avatar
+        from realtalk_core.device import resolve
 
         plugins = installed()
         opened = Avatar.open(avatar, plugins, changes)
+        resolve(device)
         if seed is not None:
             changes += seeded(opened, seed)
             opened = Avatar.open(avatar, plugins, changes)
@@ -78,7 +81,7 @@ def register(app: typer.Typer) -> None:
         behind = read_background(background)
         with speech_file(audio, text, voice, spoken) as sound:
             frames = listen(sound, opened.fps)
-            done = _write(opened, sound, target, plan, behind, size, read_pose(pose, opened), frames)
+            done = _write(opened, sound, target, plan, behind, size, read_pose(pose, opened), frames, device)
         say(f"{target}: {done} frames, {done / opened.fps:.1f} s")
 
 
@@ -138,7 +141,7 @@ def read_pose(folder: Path | None, avatar: Avatar) -> Person | None:
 
 def _write(
     avatar: Avatar, audio: Path, target: Path, plan: EmotionPlan, background: Background, size: int | None,
-    pose: Person | None, frames: int,
+    pose: Person | None, frames: int, device: str,
 ) -> int:  # fmt: skip
     from realtalk_core import __version__
     from realtalk_core.audio import stream_audio
@@ -147,7 +150,7 @@ def _write(
     from realtalk_core.pipeline import Pipeline
     from realtalk_core.video_writer import SOUND_RATE, write_video
 
-    pipeline = Pipeline.from_avatar(avatar, size=size, background=background, pose=pose)
+    pipeline = Pipeline.from_avatar(avatar, size=size, background=background, pose=pose, device=device)
     said = {
         "title": f"Synthetic video of {avatar.name}",
         "comment": f"Synthetic video made by RealTalk {__version__} with avatar {avatar.name}"

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from realtalk_core.cli.common import ConfigOption, PresetOption, SetOption, configuration, installed, note, say
+from realtalk_core.cli.common import (
+    ConfigOption,
+    DeviceOption,
+    PresetOption,
+    SetOption,
+    configuration,
+    installed,
+    note,
+    say,
+)
 from realtalk_core.errors import UserError, did_you_mean
 from realtalk_core.spec import PIPELINE_STAGES, Stage
 
@@ -39,6 +48,7 @@ def register(app: typer.Typer) -> None:
         ] = None,
         resume: Annotated[bool, typer.Option("--resume", help="Go on from where training stopped.")] = False,
         force: Annotated[bool, typer.Option("--force", help="Train an existing avatar anew.")] = False,
+        device: DeviceOption = "auto",
     ) -> None:
         """Trains every stage on a capture and writes the avatar. Ctrl-C saves; --resume goes on to the same result."""
         stages = _stages(stage)
@@ -49,9 +59,11 @@ def register(app: typer.Typer) -> None:
 
         from realtalk_core.capture import Capture
         from realtalk_core.cli.progress import Bars, spoken
-        from realtalk_core.training.loop import TrainingStopped
+        from realtalk_core.device import resolve
+        from realtalk_core.training.loop import LoopOptions, TrainingStopped
         from realtalk_core.training.session import Session
 
+        resolve(device)
         opened = Capture.open(capture)
         if abs(opened.fps - chosen.fps) > 1e-6:
             raise UserError(
@@ -69,6 +81,7 @@ def register(app: typer.Typer) -> None:
                 seed,
                 consent,
                 resume,
+                LoopOptions(device=device),
                 progress=bars,
                 remark=note,
             )

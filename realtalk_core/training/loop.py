@@ -22,6 +22,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from realtalk_core import checkpoint
+from realtalk_core.device import place, resolve
 from realtalk_core.errors import RealTalkError, UserError
 from realtalk_core.spec import ComponentConfig, ComponentSpec
 from realtalk_core.stages import Stateful, Trainable
@@ -46,14 +47,14 @@ class LoopOptions:
 
     Attributes:
         precision: Lightning Fabric's precision, such as `32-true` or `bf16-mixed`.
-        accelerator: Lightning Fabric's accelerator.
+        device: Where to train: `auto`, `cpu`, `cuda` or `cuda:NUMBER`; components that cannot stay on the CPU.
         checkpoint_seconds: Time between saves.
         log_every: Steps between lines of `metrics.jsonl`.
         previews: How many preview pictures over a whole training; 0 for none.
     """
 
     precision: str = "32-true"
-    accelerator: str = "cpu"
+    device: str = "auto"
     checkpoint_seconds: float = 60.0
     log_every: int = 10
     previews: int = 4
@@ -131,7 +132,8 @@ class StageTraining:
             TrainingStopped: on Ctrl-C, after saving.
             UserError: if the loss is no longer finite, or the saved state does not fit.
         """
-        fabric = Fabric(accelerator=self.options.accelerator, devices=1, precision=self.options.precision)
+        place(component, self.options.device)
+        fabric = _fabric(component, self.options)
         raw = list(component.optimizers())
         optimizers = [fabric.setup_optimizers(optimizer) for optimizer in raw]
         header = self._header(seconds=0.0, step=0, total=component.total_steps)
@@ -178,6 +180,8 @@ class StageTraining:
     def _step(self, fabric: Fabric, component: Trainable, optimizers: Sequence[Any], step: int) -> dict[str, float]:
         seed_step(self.data.seed, step)
         batch = component.batch(self.data, step)
+        if fabric.device.type != "cpu":
+            batch = fabric.to_device(batch)
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         with fabric.autocast():
@@ -230,7 +234,15 @@ class StageTraining:
         """A copy as synthesis will load it: what is shown and measured is what will be used."""
         assert isinstance(component, Stateful)
         tensors: dict[str, Tensor] = {name: t.detach().clone() for name, t in component.state().items()}
-        return type(component).from_state(self.config, tensors)
+        return place(type(component).from_state(self.config, tensors), self.options.device)
+
+
+def _fabric(component: Trainable, options: LoopOptions) -> Fabric:
+    """Fabric on the device that the component is on."""
+    device = resolve(options.device)
+    if device.type == "cpu" or device.type not in getattr(component, "devices", ("cpu",)):
+        return Fabric(accelerator="cpu", devices=1, precision=options.precision)
+    return Fabric(accelerator=device.type, devices=[device.index or 0], precision=options.precision)
 
 
 def _essence(header: checkpoint.Header) -> tuple[object, ...]:
