@@ -18,7 +18,7 @@ def _load() -> type:
 
 def _needs(config: TriplaneNerfConfig) -> frozenset[str]:
     points = "landmarks:68" if config.landmarks == "ibug68" else "landmarks:478"
-    return frozenset({points, "blendshapes:52"})
+    return frozenset({points} if config.blendshapes == "none" else {points, "blendshapes:52"})
 
 
 @hookimpl

@@ -33,6 +33,8 @@ def soft_clamp(values: Tensor, limit: float) -> Tensor:
 
 def score_columns(config: TriplaneNerfConfig) -> tuple[int, ...]:
     """Which of the 52 scores are listened to."""
+    if config.blendshapes == "none":
+        return ()
     return UPPER_FACE_BLENDSHAPES + (GAZE_BLENDSHAPES if config.blendshapes == "upper_gaze" else ())
 
 
@@ -56,16 +58,19 @@ def features_of(drive: Drive, basis: ExpressionBasis, config: TriplaneNerfConfig
     With `condition: window` a frame's features hold its neighbours'; the drive's ends are repeated.
 
     Raises:
-        UserError: if the drive has no blendshapes, or 68 landmarks where 478 are needed.
+        UserError: if the drive has no blendshapes and they are listened to, or 68 landmarks where 478 are needed.
     """
-    if drive.blendshapes is None:
+    columns = score_columns(config)
+    if columns and drive.blendshapes is None:
         raise UserError(
             "renderer triplane_nerf needs blendshapes:52, and the drive has none",
             "Capture with a tracker that gives blendshapes, such as mediapipe.",
         )
     scheme: Scheme = "mediapipe478" if len(basis.neutral) == 478 else "ibug68"
     points = in_scheme(drive.landmarks, scheme).points.float()
-    scores = drive.blendshapes.values[:, list(score_columns(config))].float()
+    scores = torch.zeros(len(points), 0)
+    if drive.blendshapes is not None:
+        scores = drive.blendshapes.values[:, list(columns)].float()
     if config.condition == "components":
         return soft_clamp(basis.encode(points), SOFT_LIMIT), scores
     moved = _sparse(points) - _sparse(basis.neutral[None])

@@ -27,8 +27,11 @@ class TriplaneNerfConfig(ComponentConfig):
     components: int = Field(24, ge=1, le=200)
     """Principal components of the landmarks, with `condition: components`."""
 
-    blendshapes: Literal["upper", "upper_gaze"] = "upper_gaze"
-    """Scores it listens to: the paper's seven of brows and blinks, or these and the eight of gaze."""
+    blendshapes: Literal["none", "upper", "upper_gaze"] = "upper_gaze"
+    """Scores it listens to: none, the paper's seven of brows and blinks, or these and the eight of gaze."""
+
+    attention: bool = True
+    """Whether gates decide which region listens to which part of the condition; without, all of it acts everywhere."""
 
     warp: bool = True
     """Whether sample positions follow the landmarks' motion before the planes are read."""
@@ -39,6 +42,9 @@ class TriplaneNerfConfig(ComponentConfig):
     template: Literal["open", "apart", "neutral"] = "open"
     """Face the volume is stored in: neutral; with mouth and eyes open, so that teeth and irises have room; or with lips
     as far apart as they get in any frame, for footage full of smiles."""
+
+    grid: Literal["planes", "volume"] = "planes"
+    """What holds the head: three planar hash grids, or one of three dimensions with as many numbers."""
 
     levels: int = Field(12, ge=1, le=24)
     """Resolution levels of each plane."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from realtalk_core.nn.attention import RegionAttention
 from realtalk_core.nn.hashgrid import PlaneGrids, PlaneLayout, encode_planes
+from realtalk_core.nn.hashvolume import VolumeLayout, encode_volume
 from realtalk_triplane_nerf.condition import LANDMARK_CODE, ComponentCode, WindowCode, score_columns
 from realtalk_triplane_nerf.config import TriplaneNerfConfig
 
@@ -56,21 +57,25 @@ class TriplaneField(nn.Module):
 
     def __init__(self, config: TriplaneNerfConfig, features: int, frames: int) -> None:
         super().__init__()
-        self.layout = PlaneLayout.geometric(
-            config.levels, config.channels, config.coarsest, config.finest, config.log2_entries
+        sizes = (config.coarsest, config.finest, config.log2_entries)
+        self.layout: PlaneLayout | VolumeLayout = (
+            PlaneLayout.geometric(config.levels, config.channels, *sizes)
+            if config.grid == "planes"
+            else VolumeLayout.geometric(config.levels, 3 * config.channels, *sizes)
         )
         columns, width, scores = self.layout.columns, config.width, len(score_columns(config))
         self.tables = nn.Parameter(self.layout.empty_tables())
         self.code = WindowCode() if config.condition == "window" else ComponentCode(features)
-        self.mouth = RegionAttention(columns, width, LANDMARK_CODE)
-        self.eyes = RegionAttention(columns, max(16, width // 4), scores)
+        gated = config.attention
+        self.mouth = RegionAttention(columns, width, LANDMARK_CODE) if gated else None
+        self.eyes = RegionAttention(columns, max(16, width // 4), scores) if gated and scores else None
         self.first = nn.Linear(columns + LANDMARK_CODE + scores, width)
         self.second = nn.Linear(width, width)
         self.third = nn.Linear(width, GEOMETRY)
         self.colour_in = nn.Linear(GEOMETRY + HARMONICS + config.individual, width)
         self.colour_out = nn.Linear(width, 3)
         self.individual = nn.Parameter(torch.zeros(frames, config.individual)) if config.individual else None
-        self.gate_offset = config.gate_offset
+        self.gate_offset = config.gate_offset if gated else 1.0
         self.compute = compute_type(config, torch.device("cpu"))
         with torch.no_grad():
             self.third.bias[0] = FIRST_DENSITY
@@ -83,7 +88,7 @@ class TriplaneField(nn.Module):
         rays: Tensor | None = None,
         sink: Tensor | None = None,
         grids: PlaneGrids | None = None,
-    ) -> tuple[Float[Tensor, "P"], Float[Tensor, "P 3"] | None, Float[Tensor, "P F"]]:
+    ) -> tuple[Float[Tensor, "P"], Float[Tensor, "P 3"] | None]:
         """Evaluates points of one frame.
 
         Args:
@@ -95,12 +100,11 @@ class TriplaneField(nn.Module):
             grids: Of the tables as they are; see `encode_planes`.
 
         Returns:
-            Density per centimetre, colour in [0, 1], and the geometry features, for the points padded to P rows.
+            Density per centimetre and colour in [0, 1], for the points padded to P rows.
         """
         count = points.shape[1]
         rows = max(1, -(-count // ROWS)) * ROWS
-        encoded = encode_planes(F.pad(points, (0, rows - count)), self.tables, self.layout, sink, grids)
-        geometry = encoded.T.to(self.compute)
+        geometry = self.geometry(F.pad(points, (0, rows - count)), sink, grids).to(self.compute)
         hidden, weight, bias = (x.to(self.compute) for x in self.folded(condition))
         inner = torch.relu(F.linear(geometry, hidden))
         x = torch.relu(F.linear(torch.cat((geometry, inner), 1), weight, bias))
@@ -108,7 +112,7 @@ class TriplaneField(nn.Module):
         x = self._linear(self.third, x)
         sigma = torch.exp(x[:, 0].float().clamp(max=DENSITY_LIMIT))
         if harmonics is None or rays is None:
-            return sigma, None, geometry
+            return sigma, None
         view = harmonics.to(self.compute).index_select(0, F.pad(rays, (0, rows - count)))
         weight = self.colour_in.weight
         bias = self.colour_in.bias
@@ -116,10 +120,29 @@ class TriplaneField(nn.Module):
             bias = bias + weight[:, GEOMETRY + HARMONICS :] @ self.individual[condition.frame]
         seen = weight[:, : GEOMETRY + HARMONICS].to(self.compute)
         y = torch.relu(F.linear(torch.cat((x, view), 1), seen, bias.to(self.compute)))
-        return sigma, torch.sigmoid(self._linear(self.colour_out, y).float()) * 1.002 - 0.001, geometry
+        return sigma, torch.sigmoid(self._linear(self.colour_out, y).float()) * 1.002 - 0.001
+
+    def geometry(
+        self, points: Float[Tensor, "3 N"], sink: Tensor | None = None, grids: PlaneGrids | None = None
+    ) -> Float[Tensor, "N F"]:
+        """What the planes hold at points in [0, 1]³; `sink` and `grids` as in `encode_planes`."""
+        if isinstance(self.layout, VolumeLayout):
+            return encode_volume(points, self.tables, self.layout, sink).T
+        return encode_planes(points, self.tables, self.layout, sink, grids).T
+
+    def grids(self) -> PlaneGrids | None:
+        """The planes as they are now, for fast reading; None where they cannot be read so."""
+        if isinstance(self.layout, VolumeLayout) or not PlaneGrids.readable(self.tables):
+            return None
+        return PlaneGrids.of(self.tables, self.layout)
 
     def _linear(self, layer: nn.Linear, x: Tensor) -> Tensor:
         return F.linear(x, layer.weight.to(self.compute), layer.bias.to(self.compute))
+
+    def inner_weight(self) -> Float[Tensor, "H F"]:
+        """The gates' inner layers, one below the other; a row of zeros without attention."""
+        parts = [gates.inner.weight for gates in (self.mouth, self.eyes) if gates is not None]
+        return torch.cat(parts) if parts else self.first.weight.new_zeros(1, self.layout.columns)
 
     def folded(self, condition: FrameCondition) -> tuple[Tensor, Tensor, Tensor]:
         """First layers with the frame's condition folded into them; see `RegionAttention.folded`.
@@ -127,10 +150,13 @@ class TriplaneField(nn.Module):
         Returns:
             The gates' inner layers, and weight and bias of the layer on (geometry, ReLU of those), in float32.
         """
-        columns = self.layout.columns
-        code = self.code(condition.landmarks)
-        plain, on_code, on_scores = self.first.weight.split((columns, LANDMARK_CODE, len(condition.scores)), 1)
-        gated = (self.mouth.folded(on_code, code), self.eyes.folded(on_scores, condition.scores))
-        hidden = torch.cat((self.mouth.inner.weight, self.eyes.inner.weight))
+        code, inner = self.code(condition.landmarks), self.inner_weight()
+        split = (self.layout.columns, LANDMARK_CODE, len(condition.scores))
+        plain, on_code, on_scores = self.first.weight.split(split, 1)
+        gated = [
+            gates.folded(weight, values)
+            for gates, weight, values in ((self.mouth, on_code, code), (self.eyes, on_scores, condition.scores))
+            if gates is not None
+        ]
         bias = self.first.bias + self.gate_offset * (on_code @ code + on_scores @ condition.scores)
-        return hidden, torch.cat((plain, *gated), 1), bias
+        return inner, torch.cat((plain, *(gated or [plain.new_zeros(len(plain), 1)])), 1), bias

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from realtalk_core.nn import simd
 from realtalk_core.nn._jit import array
-from realtalk_core.nn.hashgrid import PlaneGrids
+from realtalk_core.nn.hashgrid import PlaneGrids, PlaneLayout
 from realtalk_core.nn.marching import Shell
 from realtalk_core.nn.occupancy import grow
 from realtalk_core.nn.parallel import in_threads, worker_count
@@ -32,8 +32,8 @@ RUN = 512
 
 
 def available(field: TriplaneField) -> bool:
-    """Whether the fused kernel runs here: on the CPU, with half-precision reads, and bfloat16 products if asked for."""
-    if not PlaneGrids.readable(field.tables):
+    """Whether the fused kernel runs here: planes on the CPU, half-precision reads, bfloat16 products if asked for."""
+    if not isinstance(field.layout, PlaneLayout) or not PlaneGrids.readable(field.tables):
         return False
     return field.compute == torch.float32 or simd.bfloat_products()
 
@@ -92,9 +92,10 @@ class FusedField:
     @torch.no_grad()
     def of(cls, field: TriplaneField, shell: Shell, config: TriplaneNerfConfig) -> FusedField:
         """Lays out everything that is the same for all frames."""
-        grids = PlaneGrids.of(field.tables, field.layout)
+        grids = field.grids()
+        assert grids is not None, "see available()"
         self = cls(field, shell, config, grids, distance_to_matter(shell), [])
-        inner = torch.cat((field.mouth.inner.weight, field.eyes.inner.weight))
+        inner = field.inner_weight()
         bias, seen = field.colour_in.bias, field.colour_in.weight[:, : GEOMETRY + HARMONICS]
         if field.individual is not None:
             bias = bias + field.colour_in.weight[:, GEOMETRY + HARMONICS :] @ field.individual[0]

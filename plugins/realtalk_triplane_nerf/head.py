@@ -60,14 +60,12 @@ class Rendered:
         alpha: `R`.
         weights: Each sample's weight.
         samples: Where they lie.
-        geometry: The samples' geometry features.
     """
 
     colour: Float[Tensor, "R 3"]
     alpha: Float[Tensor, "R"]
     weights: Float[Tensor, "P"]
     samples: Samples
-    geometry: Float[Tensor, "P F"]
 
 
 def render_rays(
@@ -85,6 +83,6 @@ def render_rays(
     """Marches, evaluates and composites rays of one frame; `sink` and `grids` as in `encode_planes`."""
     samples = march(origin, directions, shift, config.step_cm, shell, warp, config.samples_per_ray)
     rays = torch.repeat_interleave(torch.arange(len(directions), device=directions.device), samples.offsets.diff())
-    sigma, colour, geometry = field(samples.points, condition, spherical_harmonics(directions), rays, sink, grids)
+    sigma, colour = field(samples.points, condition, spherical_harmonics(directions), rays, sink, grids)
     out, alpha, weights = composite(sigma, colour, samples.offsets, config.step_cm)
-    return Rendered(out, alpha, weights, samples, geometry)
+    return Rendered(out, alpha, weights, samples)

@@ -30,11 +30,13 @@ from realtalk_triplane_nerf.config import TriplaneNerfConfig
 from realtalk_triplane_nerf.field import FrameCondition, TriplaneField
 from realtalk_triplane_nerf.frames import FrameBank, rarity, thinned
 from realtalk_triplane_nerf.head import Head, render_rays
+from realtalk_triplane_nerf.losses import ambient, thin
 
 REFRESH = 16
 """Steps between updates of the occupancy grid."""
 DENSITY_BLOCK = 16384
-AMBIENT_SAMPLES = 1024
+EXTRA_SAMPLES = 256
+"""Samples of a chunk that the regularisers look at."""
 SEED_SALT = 31
 
 
@@ -132,18 +134,13 @@ class Trainer:
 
     def training_step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Scalars of one step; chunks run on worker threads."""
-        parameters, grids = list(self.field.parameters()), self._grids()
+        parameters, grids = list(self.field.parameters()), self.field.grids()
         return accumulated_loss(
             lambda k, sink: self._chunk_loss(batch, k, step, sink, grids),
             list(range(len(batch["rows"]))),
             parameters,
             sunk=self.field.tables,
         )
-
-    def _grids(self) -> PlaneGrids | None:
-        """The planes as they are now, for fast reading."""
-        field = self.field
-        return PlaneGrids.of(field.tables, field.layout) if PlaneGrids.readable(field.tables) else None
 
     def _chunk_loss(
         self, batch: Batch, k: int, step: int, sink: Tensor | None, grids: PlaneGrids | None
@@ -172,7 +169,10 @@ class Trainer:
         colour = (image - truth).abs().mean()
         loss = colour + config.alpha_weight * (out.alpha - alpha).abs().mean()
         loss = loss + config.entropy_weight * opacity_entropy(out.alpha)
-        loss = loss + config.ambient_weight * self._ambient(out.geometry, out.samples.points)
+        some = thin(out.samples.points, EXTRA_SAMPLES)
+        if config.ambient_weight:
+            geometry = self.field.geometry(some, sink, grids)
+            loss = loss + config.ambient_weight * ambient(self.field, geometry, some[1] < self.head.nose_y)
         scalars = {"colour": colour, "mse": (image - truth).square().mean()}
         if bool(batch["patches"]):
             side = min(config.patch_size, config.size)
@@ -182,16 +182,6 @@ class Trainer:
             scalars["structure"] = structure
         self.grid.mark_seen(out.samples.points, out.weights, step)
         return scalars | {"loss": loss, "samples": torch.tensor(out.samples.points.shape[1] / len(pixels))}
-
-    def _ambient(self, geometry: Tensor, points: Tensor) -> Tensor:
-        """Mean gate of the mouth's condition above the nose and of the eyes' below it."""
-        every = max(1, points.shape[1] // AMBIENT_SAMPLES)
-        some, lower = geometry[: points.shape[1] : every].float(), points[1, ::every] < self.head.nose_y
-        if not len(some):
-            return geometry.new_zeros((), dtype=torch.float32)
-        mouth = self.field.mouth.gates(some).abs().mean(1)
-        eyes = self.field.eyes.gates(some).abs().mean(1)
-        return torch.where(lower, eyes, mouth).mean()
 
     def _warp(self, row: int) -> WarpField | None:
         if self.head.warper is None:
@@ -218,7 +208,7 @@ class Trainer:
     def _refresh(self) -> None:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.done)
         row = int(torch.multinomial(self.weights, 1, generator=generator))
-        condition, grids = FrameCondition(self.features[row], self.scores[row], row), self._grids()
+        condition, grids = FrameCondition(self.features[row], self.scores[row], row), self.field.grids()
 
         def density(points: Tensor) -> Tensor:
             blocks = list(points.split(DENSITY_BLOCK, 1))
