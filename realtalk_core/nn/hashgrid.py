@@ -184,7 +184,7 @@ def encode_planes(
     sink: Float32[Tensor, "columns entries"] | None = None,
     grids: PlaneGrids | None = None,
 ) -> Float32[Tensor, "columns N"]:
-    """`encode_planes_reference`, by the kernel where the tensors are on the CPU.
+    """`encode_planes_reference`, by the kernel where the tensors are on the CPU, else by `cuda_planes`.
 
     Args:
         points: Coordinates in [0, 1]; clamped to it.
@@ -194,6 +194,8 @@ def encode_planes(
         grids: Made of these tables, to read instead of them: several times faster, rounded to half precision.
     """
     if not on_cpu(points, tables):
-        return encode_planes_reference(points, tables, layout)
+        from realtalk_core.nn import cuda_planes
+
+        return cuda_planes.encode(points, tables, layout)
     encoded: Tensor = _EncodePlanes.apply(points, tables, layout, sink, grids)  # type: ignore[no-untyped-call]
     return encoded

@@ -39,6 +39,10 @@ class Shell:
         """Upper corner of the box, cm."""
         return self.low + self.cell * torch.tensor(self.occupied.shape, dtype=torch.float32, device=self.low.device)
 
+    def to(self, device: torch.device) -> Shell:
+        """The same shell there."""
+        return Shell(self.low.to(device), self.extent, self.cell, self.occupied.to(device))
+
 
 @dataclass(frozen=True, slots=True)
 class Samples:

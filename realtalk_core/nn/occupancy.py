@@ -58,6 +58,11 @@ class Occupancy:
         density = torch.full(allowed.shape, 10.0)
         return cls(low.float(), extent, cell, allowed, density, torch.full(allowed.shape, NEVER, dtype=torch.int32))
 
+    def to(self, device: torch.device) -> Occupancy:
+        """The same grid there."""
+        parts = (self.allowed.to(device), self.density.to(device), self.last_seen.to(device))
+        return Occupancy(self.low.to(device), self.extent, self.cell, *parts)
+
     def centres(self, cells: Tensor) -> Float32[Tensor, "3 N"]:
         """Centres of cells given by flat indices, in [0, 1]³."""
         _, ny, nz = self.allowed.shape
@@ -72,12 +77,12 @@ class Occupancy:
             generator: Chooses cells and points.
             fraction: Share of the allowed cells.
         """
-        cells = self.allowed.flatten().nonzero().flatten()
-        if fraction < 1:
-            cells = cells[torch.rand(len(cells), generator=generator) < fraction]
+        cells, device = self.allowed.flatten().nonzero().flatten(), self.allowed.device
+        if fraction < 1:  # random numbers are drawn on the CPU, so that they are the same everywhere
+            cells = cells[(torch.rand(len(cells), generator=generator) < fraction).to(device)]
         if not len(cells):
             return
-        jitter = (torch.rand(3, len(cells), generator=generator) - 0.5) * (self.cell / self.extent)
+        jitter = (torch.rand(3, len(cells), generator=generator) - 0.5).to(device) * (self.cell / self.extent)
         flat = self.density.view(-1)
         flat[cells] = torch.maximum(flat[cells] * DECAY, density(self.centres(cells) + jitter))
 
@@ -87,7 +92,8 @@ class Occupancy:
         if on_cpu(points, self.last_seen):
             _ray_kernels.mark_seen(array(points), array(weights), per_unit, threshold, step, self.last_seen.numpy())
             return
-        x, y, z = (points[:, weights[: points.shape[1]] > threshold] * per_unit).long()
+        last = torch.tensor(self.last_seen.shape, device=points.device)[:, None] - 1
+        x, y, z = (points[:, weights[: points.shape[1]] > threshold] * per_unit).long().minimum(last)
         self.last_seen[x, y, z] = step
 
     def shell(self, step_length: float, seen_since: int | None, least: float = 0.01) -> Shell:

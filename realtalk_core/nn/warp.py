@@ -125,6 +125,10 @@ class WarpField:
         """The longest displacement along any axis, cm."""
         return float(self.grid.abs().amax())
 
+    def to(self, device: torch.device) -> WarpField:
+        """The same field there."""
+        return WarpField(self.grid.to(device), self.low.to(device), self.cells_per_cm.to(device))
+
 
 def warp_reference(points: Float[Tensor, "... 3"], field: WarpField) -> Float[Tensor, "... 3"]:
     """Bilinear reads of a field at points; zero outside its grid."""
