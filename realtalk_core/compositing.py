@@ -67,30 +67,77 @@ def composite(
 
 
 def behind_head(frame: Array, person: Array, head: Array, skin: Array) -> tuple[Array, Array]:
-    """The person without a head: the torso's outline continued upward, the face's place in the colour of the neck.
+    """The person without a head: as `without_head`, and the face's place in the colour of the neck as well.
 
-    At the sides of a jaw that is now narrower the background shows; what a raised jaw uncovers is skin in the chin's
-    shadow, and so is what a renderer leaves open within a face. So the colour is continued from those parts of the
-    torso that have the face's tint (a neck, not a collar), and faintly from the face itself, darkened.
+    What a renderer leaves open within a face is then skin and not background.
 
     Returns:
         `S S 3` premultiplied colour, and `S S 1` alpha.
     """
+    fill, hidden, torso, known = _continued(frame, person, head, skin)
     side = frame.shape[0]
-    gone = _grown(head[..., 0], max(2, round(side * 0.014)))
-    known = np.clip(1 - 1.6 * gone, 0, 1)[..., None]
-    torso = person * known
-    small = (min(side, FILL_SIDE),) * 2
-    skin = head * skin
-    frame_s, known_s, torso_s, skin_s = (resized(x, small, cv2.INTER_AREA) for x in (frame, known, torso, skin))
-    neck = torso_s * _likeness(frame_s, skin_s)
-    colour = pull_push(frame_s * (neck + SHADE * SKIN_WEIGHT * skin_s), neck + SKIN_WEIGHT * skin_s)
-    cover = np.clip(4 * pull_push(torso_s, known_s) - 1.2, 0, 1)  # next to neck all, next to background none
-    colour, cover = (resized(x, (side, side), cv2.INTER_LINEAR) for x in (colour, cover))
-    inside = 1 - _grown(1 - skin[..., 0], max(2, round(side * 0.03)))
+    inside = 1 - _grown(1 - (head * skin)[..., 0], max(2, round(side * 0.03)))
     inside = cv2.GaussianBlur(inside, (0, 0), max(1.0, side * 0.008))[..., None]
-    cover = torso + (1 - known) * np.maximum(cover, inside)
-    return np.asarray(frame * torso + colour * (cover - torso)), cover
+    hidden = (1 - known) * np.maximum(hidden, inside)
+    return np.asarray(frame * torso + fill * hidden), np.asarray(torso + hidden)
+
+
+def without_head(frame: Array, person: Array, head: Array, skin: Array) -> tuple[Array, Array, Array]:
+    """The torso, its outline continued upward where the head hides it, in the colour of the neck.
+
+    Args:
+        frame: `S S 3`, the filmed picture.
+        person: `S S 1`, the person's matte.
+        head: `S S 1`, the head's matte.
+        skin: `S S 1`, the face's region.
+
+    Returns:
+        `S S 3` premultiplied colour, `S S 1` alpha, and `S S 1`, how far the frame shows it (the rest is continued).
+    """
+    fill, hidden, torso, known = _continued(frame, person, head, skin)
+    hidden = (1 - known) * hidden
+    return np.asarray(frame * torso + fill * hidden), np.asarray(torso + hidden), known
+
+
+def _continued(frame: Array, person: Array, head: Array, skin: Array) -> tuple[Array, Array, Array, Array]:
+    """The colour that continues the torso, what it would cover, the torso that is seen, how far anything is seen.
+
+    At the sides of a jaw that is now narrower the background shows; what a raised jaw uncovers is skin in the chin's
+    shadow. So the colour is continued from those parts of the torso that have the face's tint (a neck, not a collar),
+    and faintly from the face itself, darkened.
+    """
+    side = frame.shape[0]
+    skin = head * skin
+    # Mattes waver around a jaw, and what they leave of it would be a second chin; hair may show through to its edge.
+    gone = np.maximum(head[..., 0], _grown(skin[..., 0], max(2, round(side * 0.014))))
+    known = np.clip(1 - 1.6 * gone, 0, 1)[..., None]
+    torso = np.clip((person - head) / np.maximum(1 - head, 1e-2), 0, 1) * known
+    small = (min(side, FILL_SIDE),) * 2
+    frame_s, known_s, torso_s, skin_s = (resized(x, small, cv2.INTER_AREA) for x in (frame, known, torso, skin))
+    near = _grown(skin_s[..., 0], round(0.03 * small[0]))[..., None]  # beside it is hair: no neck is looked for there
+    neck = torso_s * _likeness(frame_s, skin_s)
+    face = _blurred_within(frame_s, skin_s, 0.06 * small[0])
+    colour = pull_push(frame_s * neck + face * (SHADE * SKIN_WEIGHT * skin_s), neck + SKIN_WEIGHT * skin_s)
+    colour = colour * near + pull_push(frame_s * torso_s, torso_s) * (1 - near)
+    # Within the face next to neck all and next to background none; elsewhere only what lies between parts of a torso.
+    cover = np.clip(4 * pull_push(torso_s, known_s) - 2.2 + near, 0, 1) * _lower_share(skin_s)
+    colour, cover = (resized(x, (side, side), cv2.INTER_LINEAR) for x in (colour, cover))
+    return colour, cover, torso, known
+
+
+def _lower_share(skin: Array) -> Array:
+    """`H 1 1`: 1 from a face's mouth downward, 0 above its nose: no neck reaches that far."""
+    rows = np.flatnonzero(skin[..., 0].max(1) > 0.5)
+    if not len(rows):
+        return np.ones((skin.shape[0], 1, 1), np.float32)
+    tall, low = max(1, rows[-1] - rows[0]), rows[-1]
+    return np.clip(4 - (low - np.arange(skin.shape[0], dtype=np.float32)) / (0.125 * tall), 0, 1)[:, None, None]
+
+
+def _blurred_within(picture: Array, mask: Array, sigma: float) -> Array:
+    """A mask's colours without their features, and without the colours around it."""
+    share = cv2.GaussianBlur(mask, (0, 0), sigma)[..., None]
+    return np.asarray(cv2.GaussianBlur(picture * mask, (0, 0), sigma) / np.maximum(share, 1e-6))
 
 
 SHADE = 0.8
