@@ -131,7 +131,8 @@ def _lower_share(skin: Array) -> Array:
     if not len(rows):
         return np.ones((skin.shape[0], 1, 1), np.float32)
     tall, low = max(1, rows[-1] - rows[0]), rows[-1]
-    return np.clip(4 - (low - np.arange(skin.shape[0], dtype=np.float32)) / (0.125 * tall), 0, 1)[:, None, None]
+    share = np.clip(4 - (low - np.arange(skin.shape[0], dtype=np.float32)) / (0.125 * tall), 0, 1)
+    return np.asarray(share, np.float32)[:, None, None]
 
 
 def _blurred_within(picture: Array, mask: Array, sigma: float) -> Array:

@@ -67,10 +67,9 @@ def render(
 ) -> None:  # fmt: skip
     """Fills `out (P, 4)` with premultiplied colour and opacity of flat pixel numbers, `BLOCK` at a time.
 
-    Args:
-        deform: Columns' and rows' share of the first layer `(32, W)`, `(32, H)`, with everything that is the same for
-            all pixels added to the rows'; then the second and the third layer, each as packed words and bias.
-        body: The same, with the first layer's weight for the picture's features (and a bias of zeros) before them.
+    `deform` holds the columns' and rows' share of the first layer `(32, W)`, `(32, H)`, with everything that is the
+    same for all pixels added to the rows'; then the second and the third layer, each as packed words and bias. `body`
+    is the same, with the first layer's weight for the picture's features (and a bias of zeros) before them.
     """
     across, down, second, second_bias, third, third_bias = deform
     body_across, body_down, features, nothing, body_second, body_second_bias, body_third, body_third_bias = body

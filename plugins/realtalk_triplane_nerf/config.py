@@ -119,6 +119,9 @@ class TriplaneNerfConfig(ComponentConfig):
     max_frames: int = Field(1500, ge=1)
     """Most training frames held in memory (0.33 MB each at 256²); more are thinned, rare expressions last."""
 
+    torso: bool = True
+    """Whether the torso below the head is learnt too, so that it can be rendered where the film's cannot be shown."""
+
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of the networks; auto takes bfloat16 where the processor multiplies it natively."""
 

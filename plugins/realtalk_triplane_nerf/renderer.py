@@ -22,6 +22,8 @@ from realtalk_triplane_nerf.config import TriplaneNerfConfig
 from realtalk_triplane_nerf.field import FrameCondition, TriplaneField
 from realtalk_triplane_nerf.fused import FusedField, available
 from realtalk_triplane_nerf.head import Head, render_rays
+from realtalk_triplane_nerf.torso import Torso
+from realtalk_triplane_nerf.torso_training import TorsoTrainer
 from realtalk_triplane_nerf.training import Trainer
 
 RAYS = 4096
@@ -40,6 +42,7 @@ class TriplaneNerf:
         field: Networks.
         shell: Where to sample.
         trainer: Present while training.
+        torso: What is below the head; None if it is not learnt.
     """
 
     def __init__(
@@ -49,8 +52,10 @@ class TriplaneNerf:
         field: TriplaneField,
         shell: Shell,
         trainer: Trainer | None = None,
+        torso: Torso | TorsoTrainer | None = None,
     ) -> None:
         self.config, self.head, self.field, self.shell, self.trainer = config, head, field, shell, trainer
+        self._torso = torso
         self.total_steps = config.steps
         self.fused: FusedField | None = None
 
@@ -58,6 +63,15 @@ class TriplaneNerf:
     def context_frames(self) -> int:
         """Frames to each side that a frame looks at: one with the paper's window, none with components."""
         return 1 if self.config.condition == "window" else 0
+
+    @property
+    def torso(self) -> Torso | None:
+        """What is below the head, as learnt so far; see `TorsoLayer`."""
+        return self._torso.torso() if isinstance(self._torso, TorsoTrainer) else self._torso
+
+    @property
+    def _torso_training(self) -> TorsoTrainer | None:
+        return self._torso if isinstance(self._torso, TorsoTrainer) else None
 
     @property
     def render_size(self) -> int:
@@ -175,6 +189,7 @@ class TriplaneNerf:
             "box": torch.cat((shell.low, torch.tensor([shell.extent, shell.cell]))),
             "occupied": shell.occupied.to(torch.uint8),
         }
+        tensors |= {} if self.torso is None else self.torso.tensors()
         return {name: value.detach().cpu().clone().contiguous() for name, value in (tensors | head.tensors()).items()}
 
     @classmethod
@@ -186,7 +201,8 @@ class TriplaneNerf:
         field.load_state_dict({k[6:]: v.float() for k, v in tensors.items() if k.startswith("field.")})
         box = tensors["box"].float()
         shell = Shell(box[:3], float(box[3]), float(box[4]), tensors["occupied"].bool())
-        return cls(config, head, field.requires_grad_(False), shell)
+        torso = Torso.from_tensors(config.size, tensors)
+        return cls(config, head, field.requires_grad_(False), shell, torso=torso)
 
     @classmethod
     def for_training(cls, config: TriplaneNerfConfig, data: TrainingData) -> Self:
@@ -196,31 +212,43 @@ class TriplaneNerf:
             UserError: if no frame of the capture may be learnt from.
         """
         trainer = Trainer(config, data)
-        return cls(config, trainer.head, trainer.field, trainer.shell, trainer)
+        torso = TorsoTrainer(config.size, config.steps, data) if config.torso else None
+        return cls(config, trainer.head, trainer.field, trainer.shell, trainer, torso)
 
     def batch(self, data: TrainingData, step: int) -> Batch:
         """The batch of a step; see `Trainable`."""
-        return self._training.batch(data, step)
+        torso = self._torso_training
+        return {**self._training.batch(data, step), **({} if torso is None else torso.batch(data, step))}
 
     def training_step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Scalars of a step; see `Trainable`."""
-        return self._training.training_step(batch, step)
+        scalars, torso = self._training.training_step(batch, step), self._torso_training
+        loss = None if torso is None else torso.loss(batch)
+        if loss is None:
+            return scalars
+        return scalars | {"loss": scalars["loss"] + loss, "torso": loss.detach()}  # no parameter is in both
 
     def optimizers(self) -> Sequence[torch.optim.Optimizer]:
-        """One Adam, with a faster group for the planes."""
-        return [self._training.optimizer]
+        """One Adam for the head, with a faster group for the planes, and one for the torso."""
+        torso = self._torso_training
+        return [self._training.optimizer, *([] if torso is None else [torso.optimizer])]
 
     def after_step(self, step: int) -> None:
         """Schedules, moving average, occupancy."""
         self._training.after_step(step)
+        if self._torso_training is not None:
+            self._torso_training.after_step(step)
 
     def training_state(self) -> dict[str, Tensor]:
         """Raw and averaged weights and the occupancy grid."""
-        return self._training.state()
+        torso = self._torso_training
+        return self._training.state() | ({} if torso is None else torso.state())
 
     def load_training_state(self, tensors: Mapping[str, Tensor]) -> None:
         """Goes on from `training_state`."""
         self._training.load_state(tensors)
+        if self._torso_training is not None:
+            self._torso_training.load_state(tensors)
 
     @property
     def _training(self) -> Trainer:

@@ -79,7 +79,7 @@ def read_picture_reference(
     for side, start in zip(layout.sides, layout.starts, strict=True):
         at = points.clamp(0, 1) * side
         cell = at.detach().long().clamp(max=side - 1)
-        s, t = (at - cell).split(1, 1)
+        s, t = (at - cell)[:, :1], (at - cell)[:, 1:]
         k = start + cell[:, 1] * (side + 1) + cell[:, 0]
         near = torch.lerp(tables[k], tables[k + 1], s)
         far = torch.lerp(tables[k + side + 1], tables[k + side + 2], s)
@@ -91,8 +91,8 @@ class _ReadPicture(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, points: Tensor, tables: Tensor, layout: PictureLayout) -> Tensor:
         out = torch.empty(len(points), CHANNELS * len(layout.sides))
-        ctx.sizes = _sizes(layout)
-        _torso_kernel.encode(array(points), array(tables), *ctx.sizes, out.numpy())
+        ctx.sides, ctx.starts = _sizes(layout)
+        _torso_kernel.encode(array(points), array(tables), ctx.sides, ctx.starts, out.numpy())
         ctx.save_for_backward(points, tables)
         return out
 
@@ -101,8 +101,8 @@ class _ReadPicture(torch.autograd.Function):
         points, tables = ctx.saved_tensors
         moved, into = torch.zeros_like(points), torch.zeros_like(tables)
         _torso_kernel.encode_backward(
-            array(points), array(grad), array(tables), *ctx.sizes, into.numpy(), moved.numpy()
-        )  # fmt: skip
+            array(points), array(grad), array(tables), ctx.sides, ctx.starts, into.numpy(), moved.numpy()
+        )
         # As `clamp`: what lies outside does not move with the point.
         return moved * ((points >= 0) & (points <= 1)), into, None
 
@@ -122,8 +122,18 @@ def _sizes(layout: PictureLayout) -> tuple[Any, Any]:
     return array(torch.tensor(layout.sides, dtype=torch.int32)), array(torch.tensor(layout.starts, dtype=torch.int32))
 
 
-def _network(inputs: int, outputs: int) -> nn.ModuleList:
-    return nn.ModuleList([nn.Linear(inputs, WIDTH), nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, outputs)])
+class Network(nn.Module):
+    """Three layers of `WIDTH` hidden units."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(inputs, WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.third = nn.Linear(WIDTH, outputs)
+
+    def forward(self, x: Float[Tensor, "... I"]) -> Float[Tensor, "... O"]:
+        """One output for each input."""
+        out: Tensor = self.third(torch.relu(self.second(torch.relu(self.first(x)))))
+        return out
 
 
 class TorsoField(nn.Module):
@@ -142,8 +152,8 @@ class TorsoField(nn.Module):
         self.tables = nn.Parameter(torch.empty(self.layout.entries, CHANNELS).uniform_(-1e-4, 1e-4))
         self.individual = nn.Parameter(torch.zeros(frames, INDIVIDUAL))
         position, pose = 2 * (1 + 2 * PIXEL_OCTAVES), 6 * (1 + 2 * ANCHOR_OCTAVES)
-        self.deform = _network(position + pose + INDIVIDUAL, 2)
-        self.body = _network(position + pose + INDIVIDUAL + CHANNELS * LEVELS, 4)
+        self.deform = Network(position + pose + INDIVIDUAL, 2)
+        self.body = Network(position + pose + INDIVIDUAL + CHANNELS * LEVELS, 4)
         self.register_buffer("distance", torch.tensor(distance))
         self.distance: Tensor
 
@@ -154,7 +164,8 @@ class TorsoField(nn.Module):
 
         Args:
             pose: Camera-to-head.
-            intrinsics: Of pictures of `size` (width, height).
+            intrinsics: Of pictures of that size.
+            size: Width and height in pixels.
             codes: `F 8` individual codes.
         """
         points = UNIT * self.anchors[:, :3] / self.anchors[:, 3:]
@@ -171,21 +182,14 @@ class TorsoField(nn.Module):
             code: Of each frame, from `frame_code`.
         """
         known = torch.cat((_position(places), code[:, None].expand(-1, places.shape[1], -1)), -1)
-        moved = 0.5 + SHRINK * (places - 0.5) + _run(self.deform, known)
+        moved = 0.5 + SHRINK * (places - 0.5) + self.deform(known)
         features = read_picture(moved.flatten(0, 1), self.tables, self.layout)
-        out = torch.sigmoid(_run(self.body, torch.cat((known, features.view(*places.shape[:2], -1)), -1)))
-        return out
+        return torch.sigmoid(self.body(torch.cat((known, features.view(*places.shape[:2], -1)), -1)))
 
 
 def _position(places: Float[Tensor, "... 2"]) -> Float[Tensor, "... D"]:
     """Frequencies of a place, all of x before all of y, so that a layer on them is a sum of one term for each."""
     return torch.cat([frequencies(2 * places[..., k : k + 1] - 1, PIXEL_OCTAVES) for k in (0, 1)], -1)
-
-
-def _run(layers: nn.ModuleList, x: Tensor) -> Tensor:
-    first, second, third = layers
-    out: Tensor = third(torch.relu(second(torch.relu(first(x)))))
-    return out
 
 
 class Torso:
@@ -204,30 +208,37 @@ class Torso:
     def render(self, cameras: CameraTrack, region: Bool[Tensor, "T H W"] | None = None) -> FrameBatch:
         """The torso of each camera, with what it covers; elsewhere, and outside of the region, transparent."""
         width, height, field = cameras.width, cameras.height, self.field
+        device = field.tables.device
         seen = self.seen[None, None].float()
         there = F.interpolate(seen, (height, width), mode="bilinear", align_corners=False)[0, 0] > 0
-        picture = torch.zeros(len(cameras), height * width, 4, device=field.tables.device)
-        codes = field.tables.new_zeros(len(cameras), INDIVIDUAL)
-        code, _ = field.frame_code(cameras.pose.float(), cameras.intrinsics.float(), (width, height), codes)
+        codes, pose = torch.zeros(len(cameras), INDIVIDUAL, device=device), cameras.pose.float().to(device)
+        code, _ = field.frame_code(pose, cameras.intrinsics.float().to(device), (width, height), codes)
+        picture = torch.zeros(len(cameras), height * width, 4)
+        pixels_of = self._pixels if on_cpu(code) else self.pixels_reference
+        workers = worker_count() if on_cpu(code) else 1
         jobs = []
         for k in range(len(cameras)):
             wanted = there if region is None else there & region[k]
             pixels = wanted.flatten().nonzero().flatten()
-            jobs += [(k, some) for some in pixels.split(max(1, -(-len(pixels) // worker_count())))]
+            jobs += [(k, some) for some in torch.split(pixels, max(1, -(-len(pixels) // workers)))]
 
-        pixels_of = self._pixels if on_cpu(field.tables, cameras.pose) else self.pixels_reference
-
+        @torch.no_grad()
         def work(_: int, share: list[tuple[int, Tensor]]) -> None:
             for k, some in share:
-                picture[k, some] = pixels_of(some, code[k], width, height)
+                picture[k, some] = pixels_of(some.to(device), code[k], width, height).cpu()
 
         if jobs:
-            in_threads(torch.no_grad()(work), jobs, min(len(jobs), worker_count()))
-        alpha = picture[..., 3:]
-        alpha = torch.where(alpha < FAINTEST, 0.0, alpha)
+            in_threads(work, jobs, min(len(jobs), workers))
+        alpha = torch.where(picture[..., 3:] < FAINTEST, 0.0, picture[..., 3:])
         rgb = (picture[..., :3] / alpha.clamp(min=1e-3)).clamp(0, 1) * (alpha > 0)
         shape = (len(cameras), height, width, -1)
         return FrameBatch(rgb.view(shape), alpha.view(shape), 0)
+
+    def to(self, device: torch.device) -> Torso:
+        """Works there from now on; what it is handed and what it gives stay on the CPU."""
+        self.field.to(device)
+        self._shares.cache_clear()
+        return self
 
     @torch.no_grad()
     def pixels_reference(self, pixels: Tensor, code: Tensor, width: int, height: int) -> Float[Tensor, "P 4"]:
@@ -239,21 +250,31 @@ class Torso:
     def _pixels(self, pixels: Tensor, code: Tensor, width: int, height: int) -> Float[Tensor, "P 4"]:
         """`pixels_reference` by the kernel."""
         field, out = self.field, torch.empty(len(pixels), 4)
-        networks = []
+        networks: list[Any] = []
         for layers, shares in zip((field.deform, field.body), self._shares(width, height), strict=True):
-            first, second, third = layers
+            first = layers.first
             (across, down), before = shares, CHANNELS * LEVELS if layers is field.body else 0
             start = first.weight.shape[1] - before - len(code)
             same = first.bias + first.weight[:, start : start + len(code)] @ code
             parts = [across.T, (down + same).T]
             if before:
                 parts += [packed(first.weight[:, start + len(code) :], False), torch.zeros(WIDTH)]
-            for layer in (second, third):
+            for layer in (layers.second, layers.third):
                 spare = -len(layer.bias) % TILE
                 parts += [packed(F.pad(layer.weight, (0, 0, 0, spare)), False), F.pad(layer.bias, (0, spare))]
             networks.append(tuple(array(part) for part in parts))
+        sides, starts = _sizes(field.layout)
         _torso_kernel.render(
-            array(pixels), width, height, SHRINK, array(field.tables), *_sizes(field.layout), *networks, out.numpy()
+            array(pixels),
+            width,
+            height,
+            SHRINK,
+            array(field.tables),
+            sides,
+            starts,
+            networks[0],
+            networks[1],
+            out.numpy(),
         )
         return out
 
@@ -262,12 +283,12 @@ class Torso:
         columns, rows = (
             frequencies(2 * ((torch.arange(n) + 0.5) / n)[:, None] - 1, PIXEL_OCTAVES) for n in (width, height)
         )
-        half, weights = columns.shape[1], [layers[0].weight for layers in (self.field.deform, self.field.body)]
+        half, weights = columns.shape[1], [layers.first.weight for layers in (self.field.deform, self.field.body)]
         return [(columns @ w[:, :half].T, rows @ w[:, half : 2 * half].T) for w in weights]
 
     def tensors(self) -> dict[str, Tensor]:
         """Named tensors for a checkpoint; the picture in half precision, no individual codes."""
-        state = {name: value.detach().clone() for name, value in self.field.state_dict().items()}
+        state = {name: value.detach().cpu().clone() for name, value in self.field.state_dict().items()}
         state["tables"] = state["tables"].half()
         state["individual"] = state["individual"][:0]
         return {f"torso.{name}": value for name, value in (state | {"seen": self.seen.to(torch.uint8)}).items()}

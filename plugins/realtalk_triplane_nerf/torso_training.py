@@ -26,7 +26,7 @@ from realtalk_triplane_nerf.torso import SEEN_SIDE, Torso, TorsoField
 STEPS = 1500
 """Most steps that the torso takes part in; more change nothing that can be seen."""
 FRAMES, PIXELS = 512, 6144
-"""Most frames looked at, and pixels kept of each: memory depends on neither the clip's length nor the pictures' size."""
+"""Most frames looked at, and pixels kept of each: memory depends neither on the clip's length nor on its size."""
 FRAMES_PER_STEP, PIXELS_PER_STEP = 8, 1024
 BACKGROUND_SHARE = 0.12
 """How often a pixel far from the torso is drawn, relative to one of the torso."""
@@ -123,14 +123,23 @@ class TorsoTrainer:
         self.frames = spread(data.train, FRAMES)
         self.cameras = capture.cameras.resized(size, size)
         distance = float(self.cameras.pose[self.frames, :3, 3].norm(dim=1).mean())
-        self.pose = self.cameras.pose[self.frames].float()
+        self.pose, self.intrinsics = self.cameras.pose[self.frames].float(), self.cameras.intrinsics.float()
         self.every = max(1, steps // STEPS)
         self.seed = data.seed
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(data.seed)
             self.field = TorsoField(size, len(self.frames), distance)
         self.average = copy.deepcopy(self.field).requires_grad_(False)
-        self.taken = 0
+        nets = [p for name, p in self.field.named_parameters() if name != "tables"]
+        self.optimizer = torch.optim.Adam(
+            [{"params": [self.field.tables], "first_lr": LR_TABLES}, {"params": nets, "first_lr": LR_NETS}],
+            lr=LR_NETS,
+            betas=(0.9, 0.99),
+            eps=1e-15,
+        )
+        self.steps, self.taken = steps, 0
+        self._schedule()
+        self.seen = torch.ones(SEEN_SIDE, SEEN_SIDE, dtype=torch.bool)
         self._bank: PixelBank | None = None
         self._lock = threading.Lock()
 
@@ -139,15 +148,8 @@ class TorsoTrainer:
         with self._lock:
             if self._bank is None:
                 self._bank = PixelBank.load(data.capture, self.frames, self.cameras, self.seed)
+                self.seen = self._bank.seen
         return self._bank
-
-    def groups(self) -> list[dict[str, Any]]:
-        """Parameters and first learning rates, for the head's optimizer."""
-        nets = [p for name, p in self.field.named_parameters() if name != "tables"]
-        return [
-            {"params": [self.field.tables], "lr": LR_TABLES, "first_lr": LR_TABLES},
-            {"params": nets, "lr": LR_NETS, "first_lr": LR_NETS},
-        ]
 
     def batch(self, data: TrainingData, step: int) -> Batch:
         """Pixels of several frames, as entries `torso_…` for the head's batch; none in steps that it sits out."""
@@ -168,25 +170,30 @@ class TorsoTrainer:
         }
 
     def loss(self, batch: Batch) -> Float[Tensor, ""] | None:
-        """L1 over random backgrounds and of the opacity, and (1 - anchor depth)² (RealTalk §3.3); None without torso
-        pixels in the batch."""
+        """L1 over random backgrounds and of the opacity, and (1 - anchor depth)² (RealTalk §3.3).
+
+        None if the batch holds no pixels of the torso.
+        """
         if "torso_rows" not in batch:
             return None
         rows, truth, backdrop = batch["torso_rows"], batch["torso_truth"], batch["torso_backdrop"]
         size, codes = (self.cameras.width, self.cameras.height), self.field.individual[rows]
-        codes = codes * (torch.arange(len(rows)) % 2)[:, None]  # half learn what is rendered: the pose alone
-        code, depth = self.field.frame_code(self.pose[rows], self.cameras.intrinsics.float(), size, codes)
+        codes = (
+            codes * (torch.arange(len(rows), device=rows.device) % 2)[:, None]
+        )  # half learn what is rendered: the pose alone
+        code, depth = self.field.frame_code(self.pose[rows], self.intrinsics, size, codes)
         out = self.field(batch["torso_places"], code)
         alpha, weight = out[..., 3:], batch["torso_weight"][..., None]
         image = out[..., :3] * alpha + (1 - alpha) * backdrop
         wanted = truth[..., :3] + (1 - truth[..., 3:]) * backdrop
-        loss = (weight * (image - wanted).abs()).mean() + ALPHA_WEIGHT * (
+        loss: Tensor = (weight * (image - wanted).abs()).mean() + ALPHA_WEIGHT * (
             weight * (alpha - truth[..., 3:]).abs()
         ).mean()
         return loss + DEPTH_WEIGHT * (1 - depth).square().mean()
 
     def after_step(self, step: int) -> None:
-        """Moving average of the weights."""
+        """Learning rates and moving average of the weights."""
+        self._schedule(step + 1)
         if step % self.every:
             return
         self.taken += 1
@@ -195,22 +202,28 @@ class TorsoTrainer:
             for mean, value in zip(self.average.parameters(), self.field.parameters(), strict=True):
                 mean.lerp_(value, 1 - decay)
 
-    def torso(self) -> Torso:
-        """The torso as learnt so far.
+    def _schedule(self, done: int = 0) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["first_lr"] * 0.1 ** min(1.0, done / self.steps)
 
-        Before the first batch has been read nothing is known of where torsos are: it is then looked for everywhere.
-        """
-        seen = torch.ones(SEEN_SIDE, SEEN_SIDE, dtype=torch.bool) if self._bank is None else self._bank.seen
-        return Torso(copy.deepcopy(self.average), seen)
+    def torso(self) -> Torso:
+        """The torso as learnt so far."""
+        return Torso(copy.deepcopy(self.average), self.seen)
+
+    def to(self, device: torch.device) -> None:
+        """Computes further steps there; what was read from the capture stays on the CPU."""
+        self.field.to(device)
+        self.average.to(device)
+        self.pose, self.intrinsics = self.pose.to(device), self.intrinsics.to(device)
 
     def state(self) -> dict[str, Tensor]:
         """All that training needs to go on, beside the optimizer's state."""
         state = {f"torso.{name}": value for name, value in self.field.state_dict().items()}
         state |= {f"torso_average.{name}": value for name, value in self.average.state_dict().items()}
-        return state | {"torso_taken": torch.tensor(self.taken)}
+        return state | {"torso_taken": torch.tensor(self.taken), "torso_seen": self.seen}
 
     def load_state(self, tensors: Mapping[str, Tensor]) -> None:
         """Goes on from a state."""
         for prefix, module in (("torso.", self.field), ("torso_average.", self.average)):
             module.load_state_dict({k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)})
-        self.taken = int(tensors["torso_taken"])
+        self.taken, self.seen = int(tensors["torso_taken"]), tensors["torso_seen"].bool().cpu()

@@ -37,13 +37,14 @@ def training_data(capture: Capture) -> TrainingData:
 
 
 def train(component: TriplaneNerf, data: TrainingData, start: int, stop: int) -> list[float]:
-    (optimizer,) = component.optimizers()
     losses = []
     for step in range(start, stop):
-        optimizer.zero_grad(set_to_none=True)
+        for optimizer in component.optimizers():
+            optimizer.zero_grad(set_to_none=True)
         loss = component.training_step(component.batch(data, step), step)["loss"]
         loss.backward()
-        optimizer.step()
+        for optimizer in component.optimizers():
+            optimizer.step()
         component.after_step(step)
         losses.append(loss.item())
     return losses
@@ -82,7 +83,8 @@ def test_training_resumes_to_the_same_weights(capture: Capture) -> None:
     train(first, data, 0, 17)
     second = TriplaneNerf.for_training(TINY, data)
     second.load_training_state(first.training_state())
-    second.optimizers()[0].load_state_dict(first.optimizers()[0].state_dict())
+    for mine, theirs in zip(second.optimizers(), first.optimizers(), strict=True):
+        mine.load_state_dict(theirs.state_dict())
     train(second, data, 17, 20)
     for name, value in whole.training_state().items():
         assert torch.equal(value, second.training_state()[name]), name
