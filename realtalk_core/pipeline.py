@@ -225,7 +225,8 @@ class Pipeline:
                 white = torch.ones_like(kept.rgb)
                 yield (kept.over(white).clamp(0, 1) * 255).round().to(torch.uint8)
             else:
-                yield self.scene.compose(kept, cut.start + kept.start, cut.drive.landmarks[span], cameras[span])
+                torso = self.renderer.torso.render(cameras[span]) if self.scene.torso else None  # type: ignore[attr-defined]
+                yield self.scene.compose(kept, cut.start + kept.start, cut.drive.landmarks[span], cameras[span], torso)
         if expected != len(cut.drive):
             raise ShapeError(f"{type(self.renderer).__name__}.render: expected {len(cut.drive)} frames, got {expected}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -51,19 +52,31 @@ class Scene:
         background: What stands behind.
         moved: True if the heads' poses are not the footage's own: the filmed body is then carried along in the picture
             plane, and the whole head is replaced instead of the face alone.
+        torso: True if bodies are rendered too: nothing but the background is then taken from the footage.
     """
 
     def __init__(
-        self, footage: Footage, motion: Replaying, size: int, background: Background = "original", moved: bool = False
+        self,
+        footage: Footage,
+        motion: Replaying,
+        size: int,
+        background: Background = "original",
+        moved: bool = False,
+        torso: bool = False,
     ) -> None:
-        self.footage, self.motion, self.size, self.moved = footage, motion, size, moved
-        filmed = isinstance(background, str) and background == "original" and not moved
+        self.footage, self.motion, self.size, self.moved, self.torso = footage, motion, size, moved, torso
+        filmed = isinstance(background, str) and background == "original" and not (moved or torso)
         picture = _fit(footage.plate(), size) if isinstance(background, str) else covering(background, size)
         self._backdrop = Backdrop(_unit(picture), replaced=not filmed)
         self._layers = lru_cache(maxsize=2)(self._read)
 
     def compose(
-        self, batch: FrameBatch, number: int, landmarks: LandmarkTrack, cameras: CameraTrack
+        self,
+        batch: FrameBatch,
+        number: int,
+        landmarks: LandmarkTrack,
+        cameras: CameraTrack,
+        torso: FrameBatch | None = None,
     ) -> Float[Tensor, "T S S 3"]:
         """Finished pictures.
 
@@ -72,12 +85,17 @@ class Scene:
             number: Number of the batch's first frame within the clip.
             landmarks: What was rendered.
             cameras: Of which poses, at any size.
+            torso: Rendered bodies, of any size, for a scene of rendered bodies.
 
         Returns:
             uint8 pictures.
         """
         if batch.alpha is None:
             return _bytes(_resized(batch.rgb, self.size))
+        if torso is not None:
+            plate = torch.from_numpy(self._backdrop.picture).expand(len(batch), -1, -1, -1)
+            body, head = (_over(layer, self.size) for layer in (torso, batch))
+            return _bytes(head(body(plate)))
         count = len(batch)
         replayed = self.motion.frames(number, count)
         person = self.motion.person
@@ -110,7 +128,7 @@ class Scene:
             landmarks: What will be rendered.
             cameras: Of which poses, at the size of rendering.
         """
-        if self.moved or cameras.height != cameras.width:
+        if self.moved or self.torso or cameras.height != cameras.width:
             return None
         side, count = cameras.height, len(cameras)
         person, replayed = self.motion.person, self.motion.frames(number, count)
@@ -173,6 +191,14 @@ def _resized(pictures: Float[Tensor, "T H W C"], size: int) -> Float[Tensor, "T 
         align_corners=None if shrinking else False,
     )
     return out.movedim(1, -1).clamp(0, 1)
+
+
+def _over(layer: FrameBatch, size: int) -> Callable[[Tensor], Tensor]:
+    """Puts a layer over pictures of another size: premultiplied, so that what is transparent leaves no colour."""
+    if layer.alpha is None:
+        return lambda _: _resized(layer.rgb, size)
+    colour, alpha = _resized(layer.rgb * layer.alpha, size), _resized(layer.alpha, size)
+    return lambda under: colour + under * (1 - alpha)
 
 
 def _unit(picture: NDArray[Any]) -> Array:

@@ -69,6 +69,22 @@ class Renderer(Protocol):
 
 
 @runtime_checkable
+class TorsoLayer(Protocol):
+    """What is below the head, as far as a renderer knows it.
+
+    A `Renderer` that knows it has an attribute `torso`: one of these, or None where it was not learnt. A renderer
+    without the attribute renders heads alone, and bodies come from the film.
+    """
+
+    def render(self, cameras: CameraTrack) -> FrameBatch:
+        """Torsos of the heads' poses: `rgb`, and in `alpha` what they cover; the neck goes on behind the head.
+
+        A frame never depends on those beside it.
+        """
+        ...
+
+
+@runtime_checkable
 class Tracker(Protocol):
     """Pictures to faces."""
 
