@@ -17,11 +17,11 @@ from torch import Tensor
 
 from realtalk_core.avatar import Avatar
 from realtalk_core.emotion import EmotionPlan, parse_emotion
-from realtalk_core.errors import ShapeError
+from realtalk_core.errors import ShapeError, UserError, did_you_mean
 from realtalk_core.motion import Motion
 from realtalk_core.person import Person
 from realtalk_core.scene import Background, Scene
-from realtalk_core.stages import AudioEncoder, EmotionDeformer, LandmarkGenerator, Renderer
+from realtalk_core.stages import AudioEncoder, EmotionDeformer, LandmarkGenerator, Renderer, TorsoLayer
 from realtalk_core.types import (
     AudioClip,
     Blendshapes,
@@ -35,6 +35,7 @@ from realtalk_core.video_writer import even
 from realtalk_core.windows import Window, context_frames, windows
 
 CHUNK_SECONDS = 4.0
+TORSOS = ("film", "model")
 
 
 class Finisher(Protocol):
@@ -94,6 +95,7 @@ class Pipeline:
         motion: Poses, eyes, and what keeps landmarks within the person's own.
         scene: What stands around the head; None leaves the rendered head on white.
         fps: Frames per second.
+        torso: Renders what is below the head, for a scene of rendered bodies; None takes it from the film.
     """
 
     audio: AudioEncoder
@@ -103,6 +105,7 @@ class Pipeline:
     motion: Finisher
     scene: Scene | None = None
     fps: float = 25.0
+    torso: TorsoLayer | None = None
 
     @classmethod
     def from_avatar(
@@ -113,6 +116,7 @@ class Pipeline:
         background: Background = "original",
         pose: Person | None = None,
         device: str = "auto",
+        torso: str | None = None,
     ) -> Pipeline:
         """The chain of an avatar.
 
@@ -122,20 +126,28 @@ class Pipeline:
             background: See `Scene`.
             pose: Another capture's person whose head motion, eyes and brows are replayed; the avatar's own if None.
             device: Where stages work that can work there; see `realtalk_core.device`.
+            torso: What is below the head: `film`, as filmed; `model`, as the renderer has learnt it. If None, the film
+                where its own poses are replayed, else the model where there is one.
 
         Raises:
-            UserError: if a file is missing or damaged, or the two persons' landmarks differ in scheme.
+            UserError: if a file is missing or damaged, if the two persons' landmarks differ in scheme, or if the
+                avatar has no torso and it is asked for.
         """
+        renderer = avatar.component("renderer", device)
+        layer = _torso(renderer, avatar, torso, moved=pose is not None)
         own = Motion(avatar.person, avatar.config.motion)
         motion = own if pose is None else Motion(avatar.person.driven_by(pose), avatar.config.motion)
         return cls(
             audio=avatar.component("audio", device),
             landmarks=avatar.component("landmarks", device),
             emotion=avatar.component("emotion", device),
-            renderer=avatar.component("renderer", device),
+            renderer=renderer,
             motion=motion,
-            scene=Scene(avatar.footage, own, even(size or avatar.size), background, moved=pose is not None),
+            scene=Scene(
+                avatar.footage, own, even(size or avatar.size), background, pose is not None, torso=layer is not None
+            ),
             fps=avatar.fps,
+            torso=layer,
         )
 
     def frames(
@@ -225,10 +237,25 @@ class Pipeline:
                 white = torch.ones_like(kept.rgb)
                 yield (kept.over(white).clamp(0, 1) * 255).round().to(torch.uint8)
             else:
-                torso = self.renderer.torso.render(cameras[span]) if self.scene.torso else None  # type: ignore[attr-defined]
+                torso = None if self.torso is None else self.torso.render(cameras[span])
                 yield self.scene.compose(kept, cut.start + kept.start, cut.drive.landmarks[span], cameras[span], torso)
         if expected != len(cut.drive):
             raise ShapeError(f"{type(self.renderer).__name__}.render: expected {len(cut.drive)} frames, got {expected}")
+
+
+def _torso(renderer: Renderer, avatar: Avatar, wanted: str | None, moved: bool) -> TorsoLayer | None:
+    """The layer that `torso` of `Pipeline.from_avatar` names."""
+    if wanted not in (None, *TORSOS):
+        raise UserError(f"--torso: unknown choice {wanted!r}{did_you_mean(wanted, TORSOS)}", "Write film or model.")
+    layer: TorsoLayer | None = getattr(renderer, "torso", None)
+    if wanted == "model" and layer is None:
+        name = avatar.config.stages["renderer"].name
+        raise UserError(
+            f"--torso model: {avatar.path} has no torso; its renderer {name} has learnt the head alone",
+            "Use --torso film, or train it again with one: realtalk train CAPTURE -o AVATAR --force"
+            " --set renderer=triplane_nerf --set renderer.torso=true",
+        )
+    return layer if wanted == "model" or (wanted is None and moved) else None
 
 
 def _numbered(method: Callable[..., Any], *arguments: Any, start: int) -> Any:

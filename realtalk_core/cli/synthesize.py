@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -48,6 +49,14 @@ def register(app: typer.Typer) -> None:
         background: Annotated[
             str, typer.Option(help="original, plate, or a picture file.", metavar="original|plate|IMG")
         ] = "original",
+        torso: Annotated[
+            str | None,
+            typer.Option(
+                help="What is below the head: film, as filmed; model, as learnt, which moves with the head. By default "
+                "film, and model with --pose if the avatar has one.",
+                metavar="film|model",
+            ),
+        ] = None,
         size: Annotated[int | None, typer.Option(help="Side of the video in pixels; default as trained.")] = None,
         seed: Annotated[int | None, typer.Option(help="Seed of the generated motion.")] = None,
         device: DeviceOption = "auto",
@@ -81,7 +90,8 @@ def register(app: typer.Typer) -> None:
         behind = read_background(background)
         with speech_file(audio, text, voice, spoken) as sound:
             frames = listen(sound, opened.fps)
-            done = _write(opened, sound, target, plan, behind, size, read_pose(pose, opened), frames, device)
+            given = {"size": size, "background": behind, "pose": read_pose(pose, opened), "torso": torso}
+            done = _write(opened, sound, target, plan, frames, {**given, "device": device})
         say(f"{target}: {done} frames, {done / opened.fps:.1f} s")
 
 
@@ -140,9 +150,8 @@ def read_pose(folder: Path | None, avatar: Avatar) -> Person | None:
 
 
 def _write(
-    avatar: Avatar, audio: Path, target: Path, plan: EmotionPlan, background: Background, size: int | None,
-    pose: Person | None, frames: int, device: str,
-) -> int:  # fmt: skip
+    avatar: Avatar, audio: Path, target: Path, plan: EmotionPlan, frames: int, options: Mapping[str, Any]
+) -> int:
     from realtalk_core import __version__
     from realtalk_core.audio import stream_audio
     from realtalk_core.cli.progress import Bars
@@ -150,7 +159,7 @@ def _write(
     from realtalk_core.pipeline import Pipeline
     from realtalk_core.video_writer import SOUND_RATE, write_video
 
-    pipeline = Pipeline.from_avatar(avatar, size=size, background=background, pose=pose, device=device)
+    pipeline = Pipeline.from_avatar(avatar, **options)
     said = {
         "title": f"Synthetic video of {avatar.name}",
         "comment": f"Synthetic video made by RealTalk {__version__} with avatar {avatar.name}"
