@@ -249,7 +249,7 @@ def _torso(renderer: Renderer, avatar: Avatar, wanted: str | None, moved: bool) 
         raise UserError(f"--torso: unknown choice {wanted!r}{did_you_mean(wanted, TORSOS)}", "Write film or model.")
     layer: TorsoLayer | None = getattr(renderer, "torso", None)
     if wanted == "model" and layer is None:
-        name = avatar.config.stages["renderer"].name
+        name = avatar.config.stages["renderer"].spec.name
         raise UserError(
             f"--torso model: {avatar.path} has no torso; its renderer {name} has learnt the head alone",
             "Use --torso film, or train it again with one: realtalk train CAPTURE -o AVATAR --force"

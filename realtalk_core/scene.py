@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -94,8 +93,7 @@ class Scene:
             return _bytes(_resized(batch.rgb, self.size))
         if torso is not None:
             plate = torch.from_numpy(self._backdrop.picture).expand(len(batch), -1, -1, -1)
-            body, head = (_over(layer, self.size) for layer in (torso, batch))
-            return _bytes(head(body(plate)))
+            return _bytes(_over(batch, _over(torso, plate)))
         count = len(batch)
         replayed = self.motion.frames(number, count)
         person = self.motion.person
@@ -193,12 +191,12 @@ def _resized(pictures: Float[Tensor, "T H W C"], size: int) -> Float[Tensor, "T 
     return out.movedim(1, -1).clamp(0, 1)
 
 
-def _over(layer: FrameBatch, size: int) -> Callable[[Tensor], Tensor]:
+def _over(layer: FrameBatch, under: Float[Tensor, "T S S 3"]) -> Float[Tensor, "T S S 3"]:
     """Puts a layer over pictures of another size: premultiplied, so that what is transparent leaves no colour."""
+    size = under.shape[1]
     if layer.alpha is None:
-        return lambda _: _resized(layer.rgb, size)
-    colour, alpha = _resized(layer.rgb * layer.alpha, size), _resized(layer.alpha, size)
-    return lambda under: colour + under * (1 - alpha)
+        return _resized(layer.rgb, size)
+    return _resized(layer.rgb * layer.alpha, size) + under * (1 - _resized(layer.alpha, size))
 
 
 def _unit(picture: NDArray[Any]) -> Array:

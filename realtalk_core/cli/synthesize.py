@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from realtalk_core.avatar import Avatar
     from realtalk_core.emotion import EmotionPlan
     from realtalk_core.person import Person
+    from realtalk_core.pipeline import Pipeline
     from realtalk_core.scene import Background
 
 
@@ -84,14 +84,15 @@ def register(app: typer.Typer) -> None:
         for stage, state in opened.unfinished.items():
             note(f"{avatar}: the {stage} was not trained to its end ({state}); going on with what it has learnt")
 
+        from realtalk_core.pipeline import Pipeline
         from realtalk_core.video_writer import check_output
 
         target = check_output(output)
-        behind = read_background(background)
+        behind, moves = read_background(background), read_pose(pose, opened)
+        pipeline = Pipeline.from_avatar(opened, size=size, background=behind, pose=moves, device=device, torso=torso)
         with speech_file(audio, text, voice, spoken) as sound:
             frames = listen(sound, opened.fps)
-            given = {"size": size, "background": behind, "pose": read_pose(pose, opened), "torso": torso}
-            done = _write(opened, sound, target, plan, frames, {**given, "device": device})
+            done = _write(opened, pipeline, sound, target, plan, frames)
         say(f"{target}: {done} frames, {done / opened.fps:.1f} s")
 
 
@@ -149,17 +150,13 @@ def read_pose(folder: Path | None, avatar: Avatar) -> Person | None:
     return Person.from_capture(capture, capture.training_frames())
 
 
-def _write(
-    avatar: Avatar, audio: Path, target: Path, plan: EmotionPlan, frames: int, options: Mapping[str, Any]
-) -> int:
+def _write(avatar: Avatar, pipeline: Pipeline, audio: Path, target: Path, plan: EmotionPlan, frames: int) -> int:
     from realtalk_core import __version__
     from realtalk_core.audio import stream_audio
     from realtalk_core.cli.progress import Bars
     from realtalk_core.cli.speech import SPEECH_RATE
-    from realtalk_core.pipeline import Pipeline
     from realtalk_core.video_writer import SOUND_RATE, write_video
 
-    pipeline = Pipeline.from_avatar(avatar, **options)
     said = {
         "title": f"Synthetic video of {avatar.name}",
         "comment": f"Synthetic video made by RealTalk {__version__} with avatar {avatar.name}"
