@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from realtalk_core.nn._jit import kernel
+from realtalk_core.nn._scatter import add_level
 from realtalk_core.nn.simd import BLOCK, read_level
 
 _PRIME = np.uint32(2654435761)
@@ -115,3 +116,64 @@ def encode_grids(points: Any, grids: Any, sides: Any, starts: Any, out: Any) -> 
             read_level(
                 grids.ctypes.data + 2 * starts[k], first, second, np.int32(sides[level]), out[k].ctypes.data, blocks
             )
+
+
+@kernel
+def encode_grids_backward(points: Any, grad: Any, sides: Any, starts: Any, into: Any) -> None:
+    """Adds the gradient of unhashed grids, given `grad (columns, N)` at `points (3, N)` in [0, 1], into `into (V,)`.
+
+    Points whose whole gradient is zero (behind a surface) are left out where that is more than a quarter of them.
+    """
+    count, columns, levels = points.shape[1], grad.shape[0], sides.shape[0]
+    packed = np.empty((columns + 3, _BLOCK), np.float32)
+    size, zero = np.empty(_BLOCK, np.float32), np.float32(0)
+    for start in range(0, count, _BLOCK):
+        stop = min(count, start + _BLOCK)
+        size[: stop - start] = zero
+        for k in range(columns):
+            row = grad[k]
+            for i in range(start, stop):
+                size[i - start] += abs(row[i])
+        live = 0
+        for i in range(stop - start):
+            live += size[i] != zero  # true of NaN, which must not get lost
+        if live == 0:
+            continue
+        whole = (stop - start) % BLOCK == 0 and 4 * live >= 3 * (stop - start)
+        blocks = (stop - start) // BLOCK if whole else -(-live // BLOCK)
+        if not whole:
+            packed[:, live : blocks * BLOCK] = zero
+            for k in range(columns + 3):
+                source, row, at = grad[k] if k < columns else points[k - columns], packed[k], 0
+                for i in range(stop - start):
+                    row[at] = source[start + i]
+                    at += size[i] != zero
+                    if at == live:
+                        break
+        for plane in range(3):
+            a, b = 1 if plane == 1 else 0, 1 if plane == 0 else 2
+            first = points[a, start:].ctypes.data if whole else packed[columns + a].ctypes.data
+            second = points[b, start:].ctypes.data if whole else packed[columns + b].ctypes.data
+            for level in range(levels):
+                k = plane * levels + level
+                pull = grad[k, start:].ctypes.data if whole else packed[k].ctypes.data
+                add_level(into.ctypes.data + 4 * starts[k], first, second, np.int32(sides[level]), pull, blocks)
+
+
+@kernel
+def fold(grids: Any, sides: Any, starts: Any, first: int, out: Any) -> None:
+    """The reverse of `unhash` for sums: adds every node of `grids` to its entry of `out`, tables from `first` on."""
+    entries = out.shape[1]
+    mask = np.uint32(entries - 1)
+    for k in range(out.shape[0]):
+        into, side, start = out[k], sides[(first + k) % sides.shape[0]], starts[first + k]
+        stride = side + 1
+        dense = stride * stride <= entries
+        for y in range(stride):
+            below, at = np.uint32(y) * _PRIME, start + y * stride
+            if dense:
+                for x in range(stride):
+                    into[y * stride + x] += grids[at + x]
+            else:
+                for x in range(stride):
+                    into[(np.uint32(x) ^ below) & mask] += grids[at + x]

@@ -31,6 +31,8 @@ def accumulated_loss(
     chunks: Sequence[Chunk],
     parameters: Sequence[Tensor],
     sunk: Tensor | None = None,
+    sink_of: Callable[[], Tensor] | None = None,
+    folded: Callable[[Sequence[Tensor]], Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Mean over chunks of scalars; `loss` is differentiable in `parameters`, the others are plain numbers.
 
@@ -43,13 +45,18 @@ def accumulated_loss(
         chunks: At least one.
         parameters: What to differentiate by.
         sunk: One large parameter whose gradient operations add into the sink they are given instead of returning it.
+        sink_of: Makes a worker's sink; zeros like `sunk` if None.
+        folded: The gradient from the workers' sinks; their sum if None.
     """
     place = next((k for k, p in enumerate(parameters) if p is sunk), -1)
     workers = min(len(chunks), worker_count()) if parameters[0].device.type == "cpu" else 1
+    sinks: list[Tensor | None] = [None] * workers
 
-    def work(_: int, share: list[Chunk]) -> tuple[list[Tensor | None], dict[str, Tensor]]:
+    def work(worker: int, share: list[Chunk]) -> tuple[list[Tensor | None], dict[str, Tensor]]:
         grads: list[Tensor | None] = [None] * len(parameters)
-        sink = None if sunk is None or sunk.device.type != "cpu" else torch.zeros_like(sunk)
+        sink = None
+        if sunk is not None and sunk.device.type == "cpu":
+            sink = torch.zeros_like(sunk) if sink_of is None else sink_of()
         totals: dict[str, Tensor] = {}
         with torch.enable_grad():
             for chunk in share:
@@ -61,8 +68,7 @@ def accumulated_loss(
                         grads[k] = grad if have is None else have.add_(grad)
                 for name, value in scalars.items():
                     totals[name] = totals.get(name, torch.zeros(())) + value.detach().cpu()
-        if sink is not None:
-            grads[place] = sink
+        sinks[worker] = sink
         return grads, totals
 
     sums: list[Tensor | None] = [None] * len(parameters)
@@ -74,6 +80,11 @@ def accumulated_loss(
                 sums[k] = grad if have is None else have.add_(grad)
         for name, value in part.items():
             totals[name] = totals.get(name, torch.zeros(())) + value
+    filled = [sink for sink in sinks if sink is not None]
+    if filled:
+        sunken = torch.stack(filled).sum(0) if folded is None else folded(filled)
+        have = sums[place]
+        sums[place] = sunken if have is None else have.add_(sunken)
     share = 1 / len(chunks)
     scalars = {name: value * share for name, value in totals.items()}
     scaled = [None if g is None else g.mul_(share) for g in sums]

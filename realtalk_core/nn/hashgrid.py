@@ -6,6 +6,7 @@ is feature-major, `(columns, N)`: neighbouring samples then sit side by side, wh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +54,31 @@ class PlaneLayout:
     def empty_tables(self) -> Float32[Tensor, "columns entries"]:
         """Fresh tables: uniform in ±1e-4, as in Instant-NGP."""
         return torch.empty(self.columns, 2**self.log2_entries).uniform_(-1e-4, 1e-4)
+
+    @property
+    def starts(self) -> Int64[Tensor, "columns1"]:
+        """Where each table's nodes begin when they are stored unhashed, one table after another; then their number V.
+
+        A table of `side` cells has `(side + 1)²` nodes, row by row.
+        """
+        sizes = torch.tensor(self.resolutions, dtype=torch.long).add(1).square().repeat(len(PLANES))
+        return torch.cat((torch.zeros(1, dtype=torch.long), sizes.cumsum(0)))
+
+    def empty_nodes(self) -> Float32[Tensor, "V"]:
+        """Zeros to add a gradient into, node by node: a `sink` of `encode_planes`, to be `folded` afterwards."""
+        return torch.zeros(int(self.starts[-1]))
+
+    def folded(self, nodes: Sequence[Float32[Tensor, "V"]]) -> Float32[Tensor, "columns entries"]:
+        """The tables' gradient from the nodes' (of several workers: their sum), on all worker threads."""
+        out, starts = torch.zeros(self.columns, 2**self.log2_entries), array(self.starts)
+
+        def work(_: int, tables: list[int]) -> None:
+            for k in tables:
+                for one in nodes:
+                    _hashgrid_kernel.fold(array(one), _sides(self), starts, k, out[k : k + 1].numpy())
+
+        in_threads(work, range(self.columns), min(self.columns, worker_count()))
+        return out
 
 
 def encode_planes_reference(
@@ -110,8 +136,7 @@ class PlaneGrids:
     @classmethod
     def of(cls, tables: Float[Tensor, "columns entries"], layout: PlaneLayout) -> PlaneGrids:
         """Unhashes tables, on all worker threads."""
-        sizes = torch.tensor(layout.resolutions, dtype=torch.long).add(1).square().repeat(len(PLANES))
-        starts = torch.cat((torch.zeros(1, dtype=torch.long), sizes.cumsum(0)))
+        starts = layout.starts
         values = torch.empty(int(starts[-1]), dtype=torch.int16)
         words, sides = tables.detach().half().view(torch.int16), len(layout.resolutions)
 
@@ -166,22 +191,46 @@ class _EncodePlanes(torch.autograd.Function):
         else:
             out = grids.encode(points)
         ctx.save_for_backward(points)
-        ctx.sides, ctx.shape, ctx.sink = sides, tables.shape, sink
+        ctx.layout, ctx.sides, ctx.shape, ctx.sink = layout, sides, tables.shape, sink
         return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor | None, None, None, None]:
         (points,) = ctx.saved_tensors
+        if ctx.sink is not None and ctx.sink.dim() == 1:
+            add_nodes_gradient(points, grad.float(), ctx.layout, ctx.sink)
+            return None, None, None, None, None
         into = torch.zeros(ctx.shape) if ctx.sink is None else ctx.sink
         _hashgrid_kernel.encode_backward(array(points), array(grad.float()), ctx.sides, into.numpy())
         return None, into if ctx.sink is None else None, None, None, None
+
+
+def add_nodes_gradient(
+    points: Float32[Tensor, "3 N"],
+    grad: Float32[Tensor, "columns N"],
+    layout: PlaneLayout,
+    nodes: Float32[Tensor, "V"],
+) -> None:
+    """Adds the gradient of what `encode_planes` gives into unhashed nodes, in the calling thread.
+
+    Several times faster than adding into hashed tables; points whose gradient is zero in all rows cost next to nothing.
+
+    Args:
+        points: Coordinates in [0, 1]; clamped to it.
+        grad: Of the loss by the encoded points.
+        layout: Sizes of the tables.
+        nodes: `layout.empty_nodes()`, or more already in it.
+    """
+    _hashgrid_kernel.encode_grids_backward(
+        array(points.clamp(0, 1)), array(grad), _sides(layout), array(layout.starts), nodes.numpy()
+    )
 
 
 def encode_planes(
     points: Float32[Tensor, "3 N"],
     tables: Float32[Tensor, "columns entries"],
     layout: PlaneLayout,
-    sink: Float32[Tensor, "columns entries"] | None = None,
+    sink: Float32[Tensor, "columns entries"] | Float32[Tensor, "V"] | None = None,
     grids: PlaneGrids | None = None,
 ) -> Float32[Tensor, "columns N"]:
     """`encode_planes_reference`, by the kernel where the tensors are on the CPU, else by `cuda_planes`.
@@ -191,6 +240,7 @@ def encode_planes(
         tables: One row per (plane, level).
         layout: Their sizes.
         sink: Where the kernel adds the tables' gradient instead of returning it; saves a table-sized buffer per call.
+            Or `layout.empty_nodes()`, to be `folded` at the end: several times faster.
         grids: Made of these tables, to read instead of them: several times faster, rounded to half precision.
     """
     if not on_cpu(points, tables):
