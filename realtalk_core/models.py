@@ -74,6 +74,11 @@ _FILES = (
         "2a7c182a68c9e7f1b2e2e5ec723279d6f65d912b6fcaf37eb2bf03d7367c4296",
     ),
     ModelFile(
+        "alexnet-owt-7be5be79.pth", "LPIPS backbone, 244 MB", "BSD-3-Clause",
+        "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+        "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
+    ),
+    ModelFile(
         "lpips_alex_v0.1_heads.pth", "LPIPS linear heads", "BSD-2-Clause",
         _GITHUB + "richzhang/PerceptualSimilarity/master/lpips/weights/v0.1/alex.pth",
         "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",

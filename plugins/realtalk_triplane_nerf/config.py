@@ -68,7 +68,7 @@ class TriplaneNerfConfig(ComponentConfig):
     """Added to every attention gate: 0 is the paper's form, 1 lets the condition act before gates are learnt."""
 
     individual: int = Field(4, ge=0, le=32)
-    """Numbers per training frame that absorb what landmarks do not explain (light, hair); frame 0's are rendered."""
+    """Numbers per training frame that absorb what landmarks do not explain (light, hair); their mean is rendered."""
 
     step_cm: float = Field(0.4, gt=0.02, le=5.0)
     """Distance between samples along a ray in centimetres."""
@@ -96,7 +96,17 @@ class TriplaneNerfConfig(ComponentConfig):
     """Side of these patches in pixels."""
 
     patch_weight: float = Field(0.1, ge=0.0)
-    """Weight of the patches' structural and gradient losses."""
+    """Weight of the patches' perceptual loss."""
+
+    perceptual: Literal["auto", "lpips", "structure"] = "auto"
+    """Loss of patches: LPIPS, downloaded if need be; differences of structure and gradients; or auto: LPIPS if both of
+    its files are on this machine, else the other."""
+
+    lips_from: float = Field(1.0, ge=0.0, le=1.0)
+    """Share of the training after which steps alternate between patches and rectangles around the lips; 1 for never."""
+
+    lips_weight: float = Field(0.01, ge=0.0)
+    """Weight of the perceptual loss of these rectangles."""
 
     entropy_weight: float = Field(1e-3, ge=0.0)
     """Weight of the rays' opacity entropy."""
@@ -104,14 +114,44 @@ class TriplaneNerfConfig(ComponentConfig):
     ambient_weight: float = Field(1e-4, ge=0.0)
     """Weight that keeps the mouth's condition out of the upper face and the eyes' out of the lower."""
 
+    uncertainty_weight: float = Field(0.0, ge=0.0)
+    """Weight of a learnt uncertainty, which turns the colour loss towards rays that are hard to explain; 0 for none."""
+
+    smooth_weight: float = Field(0.0, ge=0.0)
+    """Weight of the change of densities and colours under a small displacement, every 16th step; 0 for none."""
+
+    ramp: float = Field(0.0, ge=0.0, le=1.0)
+    """Share of the training over which ambient, uncertainty and smoothness grow to their weights; the paper's is 1."""
+
     alpha_weight: float = Field(0.1, ge=0.0)
     """Weight of the difference between opacity and the head's mask."""
 
+    condition_noise: float = Field(0.0, ge=0.0, le=2.0)
+    """Noise on the landmark features while training, in their standard deviations."""
+
     lr_grid: float = Field(1e-2, gt=0.0)
-    """First learning rate of the planes; falls to a tenth."""
+    """First learning rate of the planes."""
 
     lr_net: float = Field(4e-3, gt=0.0)
-    """First learning rate of the networks; falls to a tenth."""
+    """First learning rate of the networks."""
+
+    lr_attention: float | None = Field(None, gt=0.0)
+    """First learning rate of gates and of the window's attention; the networks' if not given."""
+
+    decay_net: float = Field(0.0, ge=0.0)
+    """Weight decay of the networks."""
+
+    decay_attention: float = Field(0.0, ge=0.0)
+    """Weight decay of gates and of the window's attention."""
+
+    lr_fall: float = Field(0.1, gt=0.0, le=1.0)
+    """What is left of the learning rates at the end of the training."""
+
+    lr_fall_lips: float = Field(0.05, gt=0.0, le=1.0)
+    """The same, in the part that learns lips."""
+
+    momentum: float = Field(0.9, ge=0.0, lt=1.0)
+    """Decay of the optimizer's mean of gradients."""
 
     ema: float = Field(0.95, ge=0.0, lt=1.0)
     """Decay per step of the moving average of the weights that is rendered."""

@@ -10,8 +10,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from realtalk_core.nn.attention import RegionAttention
-from realtalk_core.nn.hashgrid import PlaneGrids, PlaneLayout, encode_planes
+from realtalk_core.nn.hashgrid import PlaneGrids, PlaneLayout, add_nodes_gradient, encode_planes
 from realtalk_core.nn.hashvolume import VolumeLayout, encode_volume
+from realtalk_triplane_nerf import fused_training
 from realtalk_triplane_nerf.condition import LANDMARK_CODE, ComponentCode, WindowCode, score_columns
 from realtalk_triplane_nerf.config import TriplaneNerfConfig
 
@@ -75,10 +76,20 @@ class TriplaneField(nn.Module):
         self.colour_in = nn.Linear(GEOMETRY + HARMONICS + config.individual, width)
         self.colour_out = nn.Linear(width, 3)
         self.individual = nn.Parameter(torch.zeros(frames, config.individual)) if config.individual else None
+        self.doubt: nn.Sequential | None = None
+        if config.uncertainty_weight:
+            bare = nn.Linear(columns, 32, bias=False), nn.ReLU(), nn.Linear(32, 1, bias=False)
+            self.doubt = nn.Sequential(*bare)
         self.gate_offset = config.gate_offset if gated else 1.0
+        self.config = config
         self.compute = compute_type(config, torch.device("cpu"))
         with torch.no_grad():
             self.third.bias[0] = FIRST_DENSITY
+
+    def place(self, device: torch.device) -> TriplaneField:
+        """Moves it, and takes the arithmetic of that device."""
+        self.compute = compute_type(self.config, device)
+        return self.to(device)
 
     def forward(
         self,
@@ -102,6 +113,8 @@ class TriplaneField(nn.Module):
         Returns:
             Density per centimetre and colour in [0, 1], for the points padded to P rows.
         """
+        if fused_training.available(self):
+            return self._fused(points, condition, harmonics, rays, sink, grids)
         count = points.shape[1]
         rows = max(1, -(-count // ROWS)) * ROWS
         geometry = self.geometry(F.pad(points, (0, rows - count)), sink, grids).to(self.compute)
@@ -114,13 +127,40 @@ class TriplaneField(nn.Module):
         if harmonics is None or rays is None:
             return sigma, None
         view = harmonics.to(self.compute).index_select(0, F.pad(rays, (0, rows - count)))
-        weight = self.colour_in.weight
-        bias = self.colour_in.bias
+        seen, bias = (x.to(self.compute) for x in self._seen(condition))
+        y = torch.relu(F.linear(torch.cat((x, view), 1), seen, bias))
+        return sigma, torch.sigmoid(self._linear(self.colour_out, y).float()) * 1.002 - 0.001
+
+    def _seen(self, condition: FrameCondition) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the colour layer on (its geometry, harmonics), the individual code folded in."""
+        weight, bias = self.colour_in.weight, self.colour_in.bias
         if self.individual is not None:
             bias = bias + weight[:, GEOMETRY + HARMONICS :] @ self.individual[condition.frame]
-        seen = weight[:, : GEOMETRY + HARMONICS].to(self.compute)
-        y = torch.relu(F.linear(torch.cat((x, view), 1), seen, bias.to(self.compute)))
-        return sigma, torch.sigmoid(self._linear(self.colour_out, y).float()) * 1.002 - 0.001
+        return weight[:, : GEOMETRY + HARMONICS], bias
+
+    def _fused(
+        self,
+        points: Tensor,
+        condition: FrameCondition,
+        harmonics: Tensor | None,
+        rays: Tensor | None,
+        sink: Tensor | None,
+        grids: PlaneGrids | None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """`forward` by the kernel; into a sink of nodes goes the gradient of only those samples that have any."""
+        scatter: fused_training.Scatter | None = None
+        layout = self.layout
+        if isinstance(layout, PlaneLayout) and sink is not None and sink.dim() == 1:
+            nodes = sink
+            scatter = lambda kept, pull: add_nodes_gradient(points[:, kept], pull, layout, nodes)  # noqa: E731
+        with torch.set_grad_enabled(torch.is_grad_enabled() and scatter is None):
+            geometry = self.geometry(points, sink, grids).T
+        layers = [(layer.weight, layer.bias) for layer in (self.second, self.third, self.colour_out)]
+        layers.insert(2, self._seen(condition))
+        views = None if rays is None else harmonics
+        return fused_training.evaluate(
+            geometry, self.folded(condition), layers, views, rays, self.compute, DENSITY_LIMIT, 0.0, scatter
+        )
 
     def geometry(
         self, points: Float[Tensor, "3 N"], sink: Tensor | None = None, grids: PlaneGrids | None = None

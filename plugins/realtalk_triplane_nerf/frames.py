@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int32, UInt8
 from torch import Tensor
 
 from realtalk_core.capture import PARTS, Capture
@@ -18,6 +18,9 @@ PIXEL_WEIGHTS: dict[str, float] = {
     "lips": 8.0, "inside_mouth": 20.0,
 }  # fmt: skip
 """How often a pixel of each part is drawn, relative to skin."""
+MOUTH = ["lips", "inside_mouth"]
+LIPS_SIDE = 32
+"""Least side of the rectangles around the lips."""
 RAREST = 5.0
 """Most that a rare frame is drawn, relative to the mean."""
 
@@ -52,17 +55,20 @@ class FrameBank:
         head: `F S S 3`: the head's colour times its opacity, with the plate behind soft edges taken out.
         alpha: `F S S`: the head's opacity.
         label: `F S S`: part labels.
+        mouth: `F 4`: top, left, bottom and right of the lips and what is between them; -1 where there are none.
     """
 
     head: UInt8[Tensor, "F S S 3"]
     alpha: UInt8[Tensor, "F S S"]
     label: UInt8[Tensor, "F S S"]
+    mouth: Int32[Tensor, "F 4"]
 
     @classmethod
     def load(cls, capture: Capture, frames: Tensor, size: int) -> FrameBank:
         """Reads and reduces the given frames, on all worker threads."""
         plate = capture.background(size).astype(np.float32) / 255
-        bank = cls(*(torch.empty(len(frames), size, size, *c, dtype=torch.uint8) for c in ((3,), (), ())))
+        boxes = torch.full((len(frames), 4), -1, dtype=torch.int32)
+        bank = cls(*(torch.empty(len(frames), size, size, *c, dtype=torch.uint8) for c in ((3,), (), ())), boxes)
 
         def work(_: int, rows: list[int]) -> None:
             for row in rows:
@@ -74,6 +80,9 @@ class FrameBank:
                 bank.head[row] = torch.from_numpy((without_plate * head * 255 + 0.5).astype(np.uint8))
                 bank.alpha[row] = torch.from_numpy(masks[..., 1].copy())
                 bank.label[row] = torch.from_numpy(masks[..., 2].copy())
+                down, right = np.nonzero(np.isin(masks[..., 2], [PARTS[name] for name in MOUTH]))
+                if len(down):
+                    boxes[row] = torch.tensor([down.min(), right.min(), down.max() + 1, right.max() + 1])
 
         in_threads(work, range(len(frames)), worker_count())
         return bank
@@ -89,7 +98,7 @@ class FrameBank:
         """Flat indices of a square patch around a random pixel of the mouth (half the time), the eyes or the rest."""
         size, dice = self.label.shape[1], float(torch.rand((), generator=generator))
         if dice < 0.5:
-            names = ["lips", "inside_mouth"]
+            names = MOUTH
         elif dice < 0.8:
             names = ["eyes", "brows"]
         else:
@@ -101,3 +110,21 @@ class FrameBank:
         centre = int(found[int(torch.randint(len(found), (), generator=generator))])
         top, left = (max(0, min(size - side, int(c) - side // 2)) for c in divmod(centre, size))
         return ((top + torch.arange(side))[:, None] * size + left + torch.arange(side)).flatten()
+
+    @property
+    def lips_shape(self) -> tuple[int, int]:
+        """Height and width of the rectangles around the lips: nearly every frame's mouth fits."""
+        size, seen = self.label.shape[1], self.mouth[self.mouth[:, 0] >= 0].float()
+        if not len(seen):
+            return min(size, LIPS_SIDE), min(size, LIPS_SIDE)
+        sides = (seen[:, 2:] - seen[:, :2]).quantile(0.98, 0).ceil().int() + 2
+        height, width = (min(size, max(LIPS_SIDE, int(side))) for side in sides)
+        return height, width
+
+    def lips(self, row: int) -> Tensor:
+        """Flat indices of a rectangle of `lips_shape` around one frame's lips; in the middle if it shows none."""
+        size, (height, width) = self.label.shape[1], self.lips_shape
+        box = self.mouth[row].tolist()
+        down, right = (size // 2, size // 2) if box[0] < 0 else ((box[0] + box[2]) // 2, (box[1] + box[3]) // 2)
+        top, left = max(0, min(size - height, down - height // 2)), max(0, min(size - width, right - width // 2))
+        return ((top + torch.arange(height))[:, None] * size + left + torch.arange(width)).flatten()

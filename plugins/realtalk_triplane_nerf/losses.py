@@ -1,12 +1,66 @@
-"""Terms of the loss that look at the field itself rather than at pictures; each on a few of a chunk's samples."""
+"""The losses of a chunk beside colour and opacity (RealTalk §3.3 and its code; SyncTalk, ER-NeRF).
+
+What looks at the field itself rather than at pictures does so on a few of a chunk's samples, so that it costs little.
+"""
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from realtalk_triplane_nerf.field import TriplaneField
+from realtalk_core.nn.hashgrid import PlaneGrids
+from realtalk_core.nn.losses import gradient_difference, multi_scale_dissimilarity
+from realtalk_core.nn.lpips import BACKBONE, HEADS, Lpips
+from realtalk_core.nn.spherical import spherical_harmonics
+from realtalk_triplane_nerf.config import TriplaneNerfConfig
+from realtalk_triplane_nerf.field import FrameCondition, TriplaneField
+from realtalk_triplane_nerf.head import Rendered
+
+UNCERTAIN_SHARE = 0.8
+"""How much of the colour loss uncertainty redistributes; the rest counts every ray alike (the paper's alpha is 0.2)."""
+MOST_UNCERTAIN = 10.0
+JITTER = 5e-4
+"""Displacement of the smoothness term as a share of the box: 1e-3 of half its side."""
+SMOOTH_SAMPLES = 2048
+
+
+class Perceptual(nn.Module):
+    """What patches are compared by: LPIPS, or differences of structure and of gradients.
+
+    Args:
+        config: Its `perceptual` decides.
+
+    Raises:
+        UserError: if LPIPS is asked for and cannot be had, or a file of it is damaged.
+    """
+
+    def __init__(self, config: TriplaneNerfConfig) -> None:
+        super().__init__()
+        self.lpips: Lpips | None = None
+        self.used = min(config.patch_from, config.lips_from) < 1
+        self.asked = config.perceptual
+        if self.used and config.perceptual != "structure":
+            self.lpips = Lpips.installed() if config.perceptual == "auto" else Lpips.fetched()
+
+    def remark(self) -> str | None:
+        """What the user should know: which of the two it is."""
+        if not self.used or self.asked == "structure":
+            return None
+        if self.lpips is not None:
+            return "renderer: patches are compared by LPIPS"
+        return (
+            f"renderer: patches are compared by structure and gradients; for LPIPS put {BACKBONE} and {HEADS} into "
+            "REALTALK_MODELS, or let it download them with --set renderer.perceptual=lpips"
+        )
+
+    def forward(self, image: Float[Tensor, "B 3 H W"], truth: Float[Tensor, "B 3 H W"]) -> Float[Tensor, ""]:
+        """The difference of pictures in [0, 1]."""
+        if self.lpips is not None:
+            distance: Tensor = self.lpips(image, truth)
+            return distance
+        return multi_scale_dissimilarity(image, truth) + gradient_difference(image, truth)
 
 
 def thin(points: Float[Tensor, "3 N"], most: int) -> Float[Tensor, "3 M"]:
@@ -29,3 +83,80 @@ def ambient(field: TriplaneField, geometry: Float[Tensor, "N F"], lower: Bool[Te
         zero if gates is None else gates.gates(geometry).abs().mean(1) for gates in (field.mouth, field.eyes)
     )
     return torch.where(lower, eyes, mouth).mean()
+
+
+def doubts(
+    field: TriplaneField, out: Rendered, sink: Tensor | None = None, grids: PlaneGrids | None = None
+) -> Float[Tensor, "R"]:
+    """Each ray's learnt uncertainty, at the mean place of what it meets; zero where it meets nothing.
+
+    The papers composite the uncertainty of every sample. One read a ray costs a tenth, and what is uncertain is a
+    place of the surface.
+    """
+    assert field.doubt is not None
+    points, offsets = out.samples.points, out.samples.offsets
+    weights = out.weights[: points.shape[1]].detach()
+    rays = torch.repeat_interleave(torch.arange(len(out.alpha), device=points.device), offsets.diff())
+    total = points.new_zeros(3, len(out.alpha)).index_add(1, rays, points * weights)
+    alpha = out.alpha.detach()
+    geometry = field.geometry(total / alpha.clamp(min=1e-6), sink, grids)
+    return F.softplus(field.doubt(geometry)[:, 0]) * alpha
+
+
+def doubt_weights(doubt: Float[Tensor, "R"], share: float) -> Float[Tensor, "R"]:
+    """Weights of the rays' colour losses: uncertain rays count more; constants.
+
+    Args:
+        doubt: Of each ray.
+        share: 0 for equal weights, 1 for all that uncertainty says.
+    """
+    uneven = torch.softmax(doubt.detach(), 0) * len(doubt)
+    return 1 - UNCERTAIN_SHARE + UNCERTAIN_SHARE * (1 - share + share * uneven).clamp(max=MOST_UNCERTAIN)
+
+
+def doubt_loss(doubt: Float[Tensor, "R"], error: Float[Tensor, "R 3"], inside: Bool[Tensor, "R"]) -> Float[Tensor, ""]:
+    """What teaches uncertainty: a likelihood of the errors on the head, nothing to doubt outside.
+
+    Args:
+        doubt: Of each ray.
+        error: Of its colour; a constant.
+        inside: Whether it ends on the head.
+    """
+    beta = doubt + 1
+    likelihood = error.detach().norm(dim=1) / (2 * beta.square()) + beta.log().square() / 2
+    return torch.where(inside, likelihood, doubt).mean()
+
+
+def smoothness(
+    field: TriplaneField,
+    out: Rendered,
+    condition: FrameCondition,
+    directions: Float[Tensor, "R 3"],
+    jitter: Float[Tensor, "3 S"],
+    sink: Tensor | None = None,
+    grids: PlaneGrids | None = None,
+) -> Float[Tensor, ""]:
+    """Mean change of density and colour at some of a chunk's samples under a small displacement.
+
+    Args:
+        field: Networks.
+        out: The chunk.
+        condition: Of its frame; a constant here.
+        directions: Of its rays.
+        jitter: Uniform in [-1, 1]; its length bounds the number of samples.
+        sink: As in `encode_planes`.
+        grids: As in `encode_planes`.
+    """
+    points = thin(out.samples.points, jitter.shape[1])[:, : jitter.shape[1]]
+    count = points.shape[1]
+    if not count:
+        return out.alpha.new_zeros(())
+    every = max(1, out.samples.points.shape[1] // jitter.shape[1])
+    places = torch.arange(count, device=points.device) * every
+    rays = torch.searchsorted(out.samples.offsets, places, right=True) - 1
+    views = spherical_harmonics(directions)
+    moved = (points + JITTER * jitter[:, :count]).clamp(0, 1)
+    with torch.no_grad():
+        sigma, colour = field(points, condition, views, rays, None, grids)
+    near_sigma, near_colour = field(moved, condition, views, rays, sink, grids)
+    return (near_sigma - sigma)[:count].abs().mean() + (near_colour - colour)[:count].abs().mean()

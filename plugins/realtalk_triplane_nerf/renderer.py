@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from realtalk_core.errors import ShapeError
+from realtalk_core.nn import cuda_planes
 from realtalk_core.nn._jit import on_cpu
 from realtalk_core.nn.marching import Shell
 from realtalk_core.nn.parallel import in_threads, worker_count
@@ -19,7 +20,7 @@ from realtalk_core.training.data import TrainingData
 from realtalk_core.types import CameraTrack, Drive, FrameBatch, Scheme
 from realtalk_triplane_nerf.condition import features_of, in_scheme
 from realtalk_triplane_nerf.config import TriplaneNerfConfig
-from realtalk_triplane_nerf.field import FrameCondition, TriplaneField
+from realtalk_triplane_nerf.field import FrameCondition, TriplaneField, compute_type
 from realtalk_triplane_nerf.fused import FusedField, available
 from realtalk_triplane_nerf.head import Head, render_rays
 from realtalk_triplane_nerf.torso import Torso
@@ -27,7 +28,9 @@ from realtalk_triplane_nerf.torso_training import TorsoTrainer
 from realtalk_triplane_nerf.training import Trainer
 
 RAYS = 4096
-"""Rays evaluated at a time."""
+"""Rays evaluated at a time on the CPU, where they should fit the cache."""
+RAYS_ON_GPU = 65536
+"""Rays evaluated at a time on a GPU, which wants many at once."""
 
 
 class TriplaneNerf:
@@ -44,6 +47,8 @@ class TriplaneNerf:
         trainer: Present while training.
         torso: What is below the head; None if it is not learnt.
     """
+
+    devices = ("cpu", "cuda")
 
     def __init__(
         self,
@@ -74,6 +79,12 @@ class TriplaneNerf:
         return self._torso if isinstance(self._torso, TorsoTrainer) else None
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        """What the user should know before training: what patches are compared by."""
+        remark = None if self.trainer is None else self.trainer.perceptual.remark()
+        return () if remark is None else (remark,)
+
+    @property
     def render_size(self) -> int:
         """Side of the pictures it was trained on; larger ones only cost time."""
         return self.config.size
@@ -83,8 +94,36 @@ class TriplaneNerf:
         """For `realtalk doctor`: which kernels run here, and why."""
         import numba
 
-        gpu = "; no CUDA kernels yet, so the GPU is not used" if torch.cuda.is_available() else ""
-        return f"numba {numba.__version__} kernels on {worker_count()} worker threads, for tensors are on the CPU{gpu}"
+        field = TriplaneField(config, 3 * 204 if config.condition == "window" else config.components, 1)
+        kind = str(field.compute).removeprefix("torch.")
+        if available(field):
+            way = f"one numba kernel from rays to pixels, {kind} products, on {worker_count()} worker threads"
+        else:
+            way = f"numba kernels and torch products in {kind}, on {worker_count()} worker threads"
+        cpu = f"CPU: {way} (numba {numba.__version__})"
+        if not torch.cuda.is_available():
+            return cpu
+        kind = str(compute_type(config, torch.device("cuda"))).removeprefix("torch.")
+        planes = f"torch ({cuda_planes.why_not()})" if cuda_planes.reader() == "torch" else "tinycudann"
+        return f"{cpu}; --device cuda: torch in {kind}, planes read by {planes}"
+
+    @property
+    def device(self) -> torch.device:
+        """Where rays are evaluated. Template, basis and the making of warps stay on the CPU: they are small."""
+        return self.field.tables.device
+
+    def to(self, device: torch.device) -> Self:
+        """Evaluates rays there from now on; see `Movable`."""
+        if self.trainer is not None:
+            self.trainer.to(device)
+            self.shell = self.trainer.shell
+        else:
+            self.field.place(device)
+            self.shell = self.shell.to(device)
+        if self._torso is not None:
+            self._torso.to(device)
+        self.fused = None
+        return self
 
     def render(self, drive: Drive, cameras: CameraTrack, region: Tensor | None = None) -> Iterator[FrameBatch]:
         """Renders the head; see `Renderer.render`.
@@ -124,14 +163,14 @@ class TriplaneNerf:
                 warps = [made[k % workers][k // workers] for k in range(len(frames))]
             pictures = [
                 self._frame(
-                    warp,
-                    FrameCondition(features[k], scores[k]),
+                    None if warp is None else warp.to(self.device),
+                    FrameCondition(features[k].to(self.device), scores[k].to(self.device)),
                     cameras[k : k + 1],
                     None if region is None else region[k],
                 )
                 for k, warp in zip(frames, warps, strict=True)
             ]
-            whole = torch.stack(pictures)
+            whole = torch.stack(pictures).cpu()
             yield FrameBatch(whole[..., :3], whole[..., 3:], start)
 
     @torch.no_grad()
@@ -139,20 +178,21 @@ class TriplaneNerf:
         self, warp: WarpField | None, condition: FrameCondition, camera: CameraTrack, region: Tensor | None = None
     ) -> Tensor:
         """One picture `H W 4`, colour not premultiplied."""
-        shell = self.shell
-        origin, directions = camera_rays(
-            pixel_centres(camera.width, camera.height), camera.pose[0].float(), camera.intrinsics.float()
-        )
-        margin = 0.0 if warp is None else warp.reach()
-        near, far = meet_box(origin, directions, shell.low - margin, shell.high + margin)
-        wanted = far > near if region is None else (far > near) & region.flatten()
-        rays = wanted.nonzero().flatten()
         if available(self.field):
             if self.fused is None:
-                self.fused = FusedField.of(self.field, shell, self.config)
-            picture, _ = self.fused.render_pixels(condition, warp, origin, directions, near, far, rays)
+                self.fused = FusedField.of(self.field, self.shell, self.config)
+            picture = self.fused.render(condition, warp, camera, region)[0].flatten(0, 1)
         else:
-            picture = self._plain(condition, warp, origin, directions, rays)
+            shell, device = self.shell, self.device
+            origin, directions = camera_rays(
+                pixel_centres(camera.width, camera.height).to(device),
+                camera.pose[0].float().to(device),
+                camera.intrinsics.float().to(device),
+            )
+            margin = 0.0 if warp is None else warp.reach()
+            near, far = meet_box(origin, directions, shell.low - margin, shell.high + margin)
+            wanted = far > near if region is None else (far > near) & region.flatten().to(device)
+            picture = self._plain(condition, warp, origin, directions, wanted.nonzero().flatten())
         alpha = picture[:, 3:].clamp(0, 1)
         whole = torch.cat(((picture[:, :3] / picture[:, 3:].clamp(min=1e-3)).clamp(0, 1), alpha), 1)
         return whole.reshape(camera.height, camera.width, 4)
@@ -161,7 +201,7 @@ class TriplaneNerf:
     def _plain(
         self, condition: FrameCondition, warp: WarpField | None, origin: Tensor, directions: Tensor, rays: Tensor
     ) -> Tensor:
-        """What `FusedField.render_pixels` gives, one operation after another: its reference, and the way on a GPU."""
+        """What `FusedField.render` gives, one operation after another: its reference, and the way on a GPU."""
         picture = directions.new_zeros(len(directions), 4)
 
         def work(_: int, share: list[Tensor]) -> None:
@@ -170,7 +210,7 @@ class TriplaneNerf:
                 out = render_rays(self.field, self.shell, warp, condition, origin, directions[some], shift, self.config)
                 picture[some] = torch.cat((out.colour, out.alpha[:, None]), 1)
 
-        blocks = list(rays.split(RAYS))
+        blocks = list(rays.split(RAYS if on_cpu(picture) else RAYS_ON_GPU))
         if blocks:
             workers = worker_count() if on_cpu(picture) else 1
             in_threads(torch.no_grad()(work), blocks, min(len(blocks), workers))
@@ -184,9 +224,9 @@ class TriplaneNerf:
         tensors = {f"field.{name}": value.detach().float() for name, value in field.state_dict().items()}
         tensors["field.tables"] = tensors["field.tables"].half()
         if "field.individual" in tensors:
-            tensors["field.individual"] = tensors["field.individual"][:1]
+            tensors["field.individual"] = tensors["field.individual"].mean(0, keepdim=True)
         tensors |= {
-            "box": torch.cat((shell.low, torch.tensor([shell.extent, shell.cell]))),
+            "box": torch.cat((shell.low.cpu(), torch.tensor([shell.extent, shell.cell]))),
             "occupied": shell.occupied.to(torch.uint8),
         }
         tensors |= {} if self.torso is None else self.torso.tensors()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
@@ -15,7 +15,7 @@ from realtalk_core.expression import ExpressionBasis
 from realtalk_core.landmarks import LIPS_INNER, LIPS_OUTER
 from realtalk_core.nn.accumulate import accumulated_loss
 from realtalk_core.nn.hashgrid import PlaneGrids
-from realtalk_core.nn.losses import gradient_difference, multi_scale_dissimilarity, opacity_entropy
+from realtalk_core.nn.losses import opacity_entropy
 from realtalk_core.nn.marching import Shell
 from realtalk_core.nn.occupancy import Occupancy
 from realtalk_core.nn.parallel import in_threads, worker_count
@@ -30,7 +30,17 @@ from realtalk_triplane_nerf.config import TriplaneNerfConfig
 from realtalk_triplane_nerf.field import FrameCondition, TriplaneField
 from realtalk_triplane_nerf.frames import FrameBank, rarity, thinned
 from realtalk_triplane_nerf.head import Head, render_rays
-from realtalk_triplane_nerf.losses import ambient, thin
+from realtalk_triplane_nerf.losses import (
+    SMOOTH_SAMPLES,
+    Perceptual,
+    ambient,
+    doubt_loss,
+    doubt_weights,
+    doubts,
+    smoothness,
+    thin,
+)
+from realtalk_triplane_nerf.schedule import pixels_of, ramp, rate, smooths
 
 REFRESH = 16
 """Steps between updates of the occupancy grid."""
@@ -38,6 +48,26 @@ DENSITY_BLOCK = 16384
 EXTRA_SAMPLES = 256
 """Samples of a chunk that the regularisers look at."""
 SEED_SALT = 31
+
+
+def optimizer_of(field: TriplaneField, config: TriplaneNerfConfig) -> torch.optim.Optimizer:
+    """AdamW with groups for planes, attention and the other networks."""
+    attention = ("mouth.", "eyes.", "code.convs.", "code.score.")
+    named = dict(field.named_parameters())
+    rates = (config.lr_grid, config.lr_attention or config.lr_net, config.lr_net)
+    decays = (0.0, config.decay_attention, config.decay_net)
+    groups: tuple[list[Tensor], ...] = ([], [], [])
+    for name, value in named.items():
+        groups[0 if name == "tables" else 1 if name.startswith(attention) else 2].append(value)
+    return torch.optim.AdamW(
+        [
+            {"params": group, "lr": lr, "first_lr": lr, "weight_decay": decay}
+            for group, lr, decay in zip(groups, rates, decays, strict=True)
+            if group
+        ],
+        betas=(config.momentum, 0.99),
+        eps=1e-15,
+    )
 
 
 class Trainer:
@@ -90,17 +120,23 @@ class Trainer:
         self._bank: FrameBank | None = None
         self._fields: dict[int, WarpField] = {}
         self._lock = threading.Lock()
-        self.optimizer = torch.optim.Adam(
-            [
-                {"params": [self.field.tables], "lr": config.lr_grid, "first_lr": config.lr_grid},
-                {
-                    "params": [p for n, p in self.field.named_parameters() if n != "tables"],
-                    "lr": config.lr_net,
-                    "first_lr": config.lr_net,
-                },
-            ],
-            betas=(0.9, 0.99),
-            eps=1e-15,
+        self.perceptual = Perceptual(config)
+        self.optimizer = optimizer_of(self.field, config)
+
+    @property
+    def device(self) -> torch.device:
+        """Where steps are computed. What was taken from the capture, warps and random numbers stay on the CPU."""
+        return self.field.tables.device
+
+    def to(self, device: torch.device) -> None:
+        """Computes further steps there; see `Movable`."""
+        self.field.place(device)
+        self.average.place(device)
+        self.perceptual.to(device)
+        self.grid, self.shell = self.grid.to(device), self.shell.to(device)
+        self.features, self.scores = self.features.to(device), self.scores.to(device)
+        self.cameras = replace(
+            self.cameras, pose=self.cameras.pose.to(device), intrinsics=self.cameras.intrinsics.to(device)
         )
 
     def batch(self, data: TrainingData, step: int) -> Batch:
@@ -110,27 +146,36 @@ class Trainer:
             if self._bank is None:
                 self._bank = FrameBank.load(data.capture, self.frames, config.size)
         bank, side = self._bank, min(config.patch_size, config.size)
-        patches = step >= config.patch_from * config.steps and step % 2 == 1
-        count = max(1, config.chunks_per_step * config.rays_per_chunk // side**2) if patches else config.chunks_per_step
+        kind = pixels_of(config, step)
+        shape = {"scattered": (0, config.rays_per_chunk), "patches": (side, side), "lips": bank.lips_shape}[kind]
+        area = max(1, shape[0]) * shape[1]
+        count = max(1, config.chunks_per_step * config.rays_per_chunk // area)
         rows = torch.multinomial(self.weights, count, replacement=True, generator=generator)
-        pixels = torch.stack(
-            [
-                bank.patch(r, side, generator) if patches else bank.draw(r, config.rays_per_chunk, generator)
-                for r in rows.tolist()
-            ]
-        )
+        draw: dict[str, Callable[[int], Tensor]] = {
+            "scattered": lambda row: bank.draw(row, config.rays_per_chunk, generator),
+            "patches": lambda row: bank.patch(row, side, generator),
+            "lips": bank.lips,
+        }
+        pixels = torch.stack([draw[kind](row) for row in rows.tolist()])
         rays = pixels.shape[1]
-        backdrop = torch.rand(count, 1 if patches else rays, 3, generator=generator).expand(count, rays, 3)
+        backdrop = torch.rand(count, rays if kind == "scattered" else 1, 3, generator=generator).expand(count, rays, 3)
         alpha = bank.alpha.flatten(1)[rows[:, None], pixels].float() / 255
-        return {
+        batch = {
             "rows": rows,
             "pixels": pixels,
             "head": bank.head.flatten(1, 2)[rows[:, None], pixels].float() / 255,
             "alpha": alpha,
             "backdrop": backdrop.contiguous(),
             "shift": torch.rand(count, rays, generator=generator),
-            "patches": torch.tensor(patches),
+            "shape": torch.tensor(shape),
+            "weight": torch.tensor(config.lips_weight if kind == "lips" else config.patch_weight),
         }
+        if config.condition_noise:
+            noise = torch.randn(count, self.features.shape[1], generator=generator)
+            batch["noise"] = config.condition_noise * noise
+        if smooths(config, step):
+            batch["jitter"] = torch.rand(count, 3, SMOOTH_SAMPLES, generator=generator) * 2 - 1
+        return batch
 
     def training_step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Scalars of one step; chunks run on worker threads."""
@@ -150,7 +195,8 @@ class Trainer:
         places = torch.stack((pixels % config.size, pixels // config.size), 1) + 0.5
         pose = self.cameras.pose[self.frames[row]].float()
         origin, directions = camera_rays(places, pose, self.cameras.intrinsics.float())
-        condition = FrameCondition(self.features[row], self.scores[row], row)
+        features = self.features[row] + batch["noise"][k] if "noise" in batch else self.features[row]
+        condition = FrameCondition(features, self.scores[row], row)
         out = render_rays(
             self.field,
             self.shell,
@@ -166,20 +212,28 @@ class Trainer:
         backdrop, alpha = batch["backdrop"][k], batch["alpha"][k]
         image = out.colour + (1 - out.alpha[:, None]) * backdrop
         truth = batch["head"][k] + (1 - alpha[:, None]) * backdrop
-        colour = (image - truth).abs().mean()
-        loss = colour + config.alpha_weight * (out.alpha - alpha).abs().mean()
+        error, growing = image - truth, ramp(config, step)
+        colour = error.abs().mean()
+        loss = colour
+        if self.field.doubt is not None:
+            doubt = doubts(self.field, out, sink, grids)
+            loss = (doubt_weights(doubt, growing) * error.abs().mean(1)).mean()
+            loss = loss + growing * config.uncertainty_weight * doubt_loss(doubt, error, alpha > 0.5)
+        loss = loss + config.alpha_weight * (out.alpha - alpha).abs().mean()
         loss = loss + config.entropy_weight * opacity_entropy(out.alpha)
-        some = thin(out.samples.points, EXTRA_SAMPLES)
         if config.ambient_weight:
-            geometry = self.field.geometry(some, sink, grids)
-            loss = loss + config.ambient_weight * ambient(self.field, geometry, some[1] < self.head.nose_y)
-        scalars = {"colour": colour, "mse": (image - truth).square().mean()}
-        if bool(batch["patches"]):
-            side = min(config.patch_size, config.size)
-            a, b = (x.T.reshape(1, 3, side, side) for x in (image, truth))
-            structure = multi_scale_dissimilarity(a, b)
-            loss = loss + config.patch_weight * (structure + gradient_difference(a, b))
-            scalars["structure"] = structure
+            some = thin(out.samples.points, EXTRA_SAMPLES)
+            gates = ambient(self.field, self.field.geometry(some, sink, grids), some[1] < self.head.nose_y)
+            loss = loss + growing * config.ambient_weight * gates
+        if "jitter" in batch:
+            rough = smoothness(self.field, out, condition, directions, batch["jitter"][k], sink, grids)
+            loss = loss + growing * config.smooth_weight * rough
+        scalars = {"colour": colour, "mse": error.square().mean()}
+        height, width = batch["shape"].tolist()
+        if height:
+            a, b = (x.T.reshape(1, 3, height, width) for x in (image, truth))
+            scalars["perceptual"] = self.perceptual(a, b)
+            loss = loss + batch["weight"] * scalars["perceptual"]
         self.grid.mark_seen(out.samples.points, out.weights, step)
         return scalars | {"loss": loss, "samples": torch.tensor(out.samples.points.shape[1] / len(pixels))}
 
@@ -189,15 +243,14 @@ class Trainer:
         if row not in self._fields:
             made = self.head.warper.field(self.points[row])
             self._fields[row] = replace(made, grid=made.grid.half())
-        kept = self._fields[row]
+        kept = self._fields[row].to(self.device)
         return replace(kept, grid=kept.grid.float())
 
     def after_step(self, step: int) -> None:
         """Learning rates, moving average and, every few steps, the occupancy grid."""
         self.done = step + 1
-        share = self.done / self.config.steps
         for group in self.optimizer.param_groups:
-            group["lr"] = group["first_lr"] * 0.1 ** min(1.0, share)
+            group["lr"] = group["first_lr"] * rate(self.config, self.done)
         decay = min(self.config.ema, self.done / (self.done + 9))
         with torch.no_grad():
             for mean, value in zip(self.average.parameters(), self.field.parameters(), strict=True):
@@ -212,7 +265,7 @@ class Trainer:
 
         def density(points: Tensor) -> Tensor:
             blocks = list(points.split(DENSITY_BLOCK, 1))
-            workers = min(len(blocks), worker_count())
+            workers = min(len(blocks), worker_count()) if self.device.type == "cpu" else 1
 
             def work(_: int, share: list[Tensor]) -> list[Tensor]:
                 with torch.no_grad():
@@ -245,8 +298,10 @@ class Trainer:
         """Goes on from a state."""
         for prefix, module in (("field.", self.field), ("average.", self.average)):
             module.load_state_dict({k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)})
-        self.grid.density = tensors["density"].clone()
-        self.grid.last_seen = tensors["last_seen"].clone()
-        self.grid.allowed = tensors["allowed"].clone()
+        self.grid.density = tensors["density"].to(self.device, copy=True)
+        self.grid.last_seen = tensors["last_seen"].to(self.device, copy=True)
+        self.grid.allowed = tensors["allowed"].to(self.device, copy=True)
         self.done = int(tensors["done"])
-        self.shell = Shell(self.grid.low, self.grid.extent, self.grid.cell, tensors["occupied"].bool().clone())
+        self.shell = Shell(
+            self.grid.low, self.grid.extent, self.grid.cell, tensors["occupied"].to(self.device, torch.bool, copy=True)
+        )
