@@ -222,7 +222,7 @@ def frame(avatar: Avatar, size: int) -> Row:
     rays = (far > near).nonzero().flatten()
 
     def quick() -> tuple[Tensor, tuple[int, int]]:
-        return fused.render_pixels(condition, warp, origin, directions, near, far, rays)
+        return fused.render(condition, warp, camera)
 
     picture, (densities, colours) = quick()
     with torch.no_grad():
@@ -239,7 +239,7 @@ def frame(avatar: Avatar, size: int) -> Row:
     floor = (densities * sum(products[:4]) + colours * sum(products[4:])) / peak_products(fused.bfloat) / worker_count()
     blocks = torch.rand(3, 1 << 12), torch.empty(renderer.field.layout.columns, 1 << 12)
     encode = best(lambda: fused.grids.encode_into(*blocks), 5) / (1 << 12) * densities / worker_count()
-    error = (picture - want).abs()
+    error = (picture.flatten(0, 1) - want).abs()
     return {
         "size": size,
         "pixels": len(rays),

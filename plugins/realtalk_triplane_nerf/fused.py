@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Bool, Float32
 from torch import Tensor
 
 from realtalk_core.nn import simd
@@ -19,16 +19,16 @@ from realtalk_core.nn.hashgrid import PlaneGrids, PlaneLayout
 from realtalk_core.nn.marching import Shell
 from realtalk_core.nn.occupancy import grow
 from realtalk_core.nn.parallel import in_threads, worker_count
-from realtalk_core.nn.spherical import spherical_harmonics
 from realtalk_core.nn.warp import WarpField
+from realtalk_core.types import CameraTrack
 from realtalk_triplane_nerf import _fused_kernel
 from realtalk_triplane_nerf.config import TriplaneNerfConfig
 from realtalk_triplane_nerf.field import DENSITY_LIMIT, GEOMETRY, HARMONICS, FrameCondition, TriplaneField
 
 FARTHEST = 16
 """Distances to matter are counted up to this many cells."""
-RUN = 512
-"""Neighbouring rays given to one worker at a time."""
+RUN = 4
+"""Neighbouring tiles given to one worker at a time."""
 
 
 def available(field: TriplaneField) -> bool:
@@ -132,43 +132,40 @@ class FusedField:
         return torch.cat((starts, shapes), 1).numpy(), words, torch.cat([b for _, b in layers]).numpy()
 
     @torch.no_grad()
-    def render_pixels(
+    def render(
         self,
         condition: FrameCondition,
         warp: WarpField | None,
-        origin: Float[Tensor, "3"],
-        directions: Float[Tensor, "R 3"],
-        near: Float[Tensor, "R"],
-        far: Float[Tensor, "R"],
-        rays: Int64[Tensor, "H"],
-    ) -> tuple[Float32[Tensor, "R 4"], tuple[int, int]]:
-        """Premultiplied colour and opacity of some rays of one frame, on all worker threads.
+        camera: CameraTrack,
+        region: Bool[Tensor, "H W"] | None = None,
+    ) -> tuple[Float32[Tensor, "H W 4"], tuple[int, int]]:
+        """Premultiplied colour and opacity of one frame, on all worker threads.
 
         No channel differs from the plain form by more than `config.tolerance`, beyond rounding.
 
         Args:
             condition: Of the frame.
             warp: Of the frame; None for none.
-            origin: Camera centre, head space, cm.
-            directions: Unit vectors of all pixels.
-            near: Where they enter the box.
-            far: Where they leave it.
-            rays: Which to render; the others stay transparent.
+            camera: Of the frame, a track of one.
+            region: Which pixels to render; the others stay transparent. All of them if None.
 
         Returns:
             All pixels, and how many densities and colours were evaluated.
         """
         field, shell, config = self.field, self.shell, self.config
+        height, width = camera.height, camera.width
         layers, words, biases = self._network(condition)
-        views = spherical_harmonics(directions.float())
-        views = views.bfloat16().view(torch.int32) if self.bfloat else views.contiguous().view(torch.int32)
         grid = torch.zeros(1, 1, 3) if warp is None else warp.grid
         low, per_cm = (torch.zeros(2), torch.zeros(2)) if warp is None else (warp.low, warp.cells_per_cm)
         reach, free = reaches(warp)
-        out = torch.zeros(len(directions), 4)
+        margin = 0.0 if warp is None else warp.reach()
+        pose, lens = camera.pose[0].float(), camera.intrinsics.float()
+        wanted = torch.ones(height, width, dtype=torch.bool) if region is None else region
+        out = torch.zeros(height * width, 4)
         arguments = (
-            array(origin.float()), array(directions.float()), array(near.float()), array(far.float()),
-            array(views).view(np.uint32), np.float32(config.step_cm),
+            array(wanted), array(pose[:3, :3]), array(torch.stack((lens[0, 0], lens[1, 1], lens[0, 2], lens[1, 2]))),
+            array(pose[:3, 3]), array(torch.stack((shell.low - margin, shell.high + margin))),
+            np.float32(config.step_cm),
             array(shell.low), np.float32(1 / shell.extent), array(self.distance), np.float32(shell.cell),
             config.samples_per_ray,
             array(grid), array(low), array(per_cm), array(reach), np.float32(free),
@@ -179,10 +176,12 @@ class FusedField:
         def work(_: int, share: list[Tensor]) -> tuple[int, int]:
             counts = np.zeros(2, np.int64)
             if share:
-                _fused_kernel.render(self.bfloat, array(torch.cat(share)), *arguments, space(rows), out.numpy(), counts)
+                tiles = array(torch.cat(share))
+                _fused_kernel.render(self.bfloat, tiles, *arguments, space(rows), out.numpy(), counts)
             return int(counts[0]), int(counts[1])
 
         rows = int(2 * layers[_fused_kernel.INNER, 2] + layers[:, 2].sum() + 2 * simd.TILE * layers[:, 3].sum())
-        runs = list(rays.split(RUN))
-        totals = in_threads(work, runs, max(1, min(len(runs), worker_count())))
-        return out, (sum(t[0] for t in totals), sum(t[1] for t in totals))
+        side = _fused_kernel.SIDE
+        runs = list(torch.arange(-(-height // side) * -(-width // side)).split(RUN))
+        totals = in_threads(work, runs, min(len(runs), worker_count()))
+        return out.view(height, width, 4), (sum(t[0] for t in totals), sum(t[1] for t in totals))
