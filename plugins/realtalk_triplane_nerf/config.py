@@ -67,6 +67,12 @@ class TriplaneNerfConfig(ComponentConfig):
     gate_offset: float = Field(1.0, ge=0.0, le=1.0)
     """Added to every attention gate: 0 is the paper's form, 1 lets the condition act before gates are learnt."""
 
+    gate_fade: float = Field(0.0, ge=0.0, le=1.0)
+    """Share of the training over which `gate_offset` falls to 0, so that gates alone decide; 0 keeps it."""
+
+    gate_sparsity: float = Field(0.0, ge=0.0)
+    """Weight of the gates' norm everywhere: regions that a condition does not concern become independent of it."""
+
     individual: int = Field(4, ge=0, le=32)
     """Numbers per training frame that absorb what landmarks do not explain (light, hair); their mean is rendered."""
 

@@ -15,6 +15,7 @@ from realtalk_core.nn.hashvolume import VolumeLayout, encode_volume
 from realtalk_triplane_nerf import fused_training
 from realtalk_triplane_nerf.condition import LANDMARK_CODE, ComponentCode, WindowCode, score_columns
 from realtalk_triplane_nerf.config import TriplaneNerfConfig
+from realtalk_triplane_nerf.schedule import gate_offset
 
 ROWS = 2048
 """Matrices are padded to multiples of this many rows: a new size each time makes bfloat16 products far slower."""
@@ -80,7 +81,7 @@ class TriplaneField(nn.Module):
         if config.uncertainty_weight:
             bare = nn.Linear(columns, 32, bias=False), nn.ReLU(), nn.Linear(32, 1, bias=False)
             self.doubt = nn.Sequential(*bare)
-        self.gate_offset = config.gate_offset if gated else 1.0
+        self.gate_offset = gate_offset(config, 0)
         self.config = config
         self.compute = compute_type(config, torch.device("cpu"))
         with torch.no_grad():

@@ -85,6 +85,21 @@ def ambient(field: TriplaneField, geometry: Float[Tensor, "N F"], lower: Bool[Te
     return torch.where(lower, eyes, mouth).mean()
 
 
+def gate_norm(field: TriplaneField, geometry: Float[Tensor, "N F"]) -> Float[Tensor, ""]:
+    """Mean length of what lets conditions in, per channel: a length, not its square, becomes zero as a whole.
+
+    Args:
+        field: Whose gates.
+        geometry: What its grids hold at some samples.
+    """
+    total = geometry.new_zeros(())
+    for gates in (field.mouth, field.eyes):
+        if gates is not None and len(geometry):
+            open_ = gates.gates(geometry) + field.gate_offset
+            total = total + (open_.square().mean(1) + 1e-12).sqrt().mean()
+    return total
+
+
 def doubts(
     field: TriplaneField, out: Rendered, sink: Tensor | None = None, grids: PlaneGrids | None = None
 ) -> Float[Tensor, "R"]:

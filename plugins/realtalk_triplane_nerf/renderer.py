@@ -228,6 +228,7 @@ class TriplaneNerf:
         tensors |= {
             "box": torch.cat((shell.low.cpu(), torch.tensor([shell.extent, shell.cell]))),
             "occupied": shell.occupied.to(torch.uint8),
+            "gate_offset": torch.tensor(field.gate_offset),
         }
         tensors |= {} if self.torso is None else self.torso.tensors()
         return {name: value.detach().cpu().clone().contiguous() for name, value in (tensors | head.tensors()).items()}
@@ -239,6 +240,8 @@ class TriplaneNerf:
         features = 3 * 204 if config.condition == "window" else len(head.basis.scale)
         field = TriplaneField(config, features, 1)
         field.load_state_dict({k[6:]: v.float() for k, v in tensors.items() if k.startswith("field.")})
+        if "gate_offset" in tensors:  # heads of earlier versions have their configuration's
+            field.gate_offset = float(tensors["gate_offset"])
         box = tensors["box"].float()
         shell = Shell(box[:3], float(box[3]), float(box[4]), tensors["occupied"].bool())
         torso = Torso.from_tensors(config.size, tensors)

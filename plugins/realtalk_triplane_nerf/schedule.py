@@ -27,6 +27,13 @@ def ramp(config: TriplaneNerfConfig, step: int) -> float:
     return min(1.0, (step + 1) / (config.ramp * config.steps)) if config.ramp else 1.0
 
 
+def gate_offset(config: TriplaneNerfConfig, step: int) -> float:
+    """What is added to gates at a step."""
+    if not config.attention or not config.gate_fade:
+        return config.gate_offset if config.attention else 1.0
+    return config.gate_offset * max(0.0, 1 - step / (config.gate_fade * config.steps))
+
+
 def rate(config: TriplaneNerfConfig, done: int) -> float:
     """Share of the first learning rates after some steps: an exponential, a steeper one while lips are learnt."""
     share = min(1.0, done / config.steps)

@@ -37,10 +37,11 @@ from realtalk_triplane_nerf.losses import (
     doubt_loss,
     doubt_weights,
     doubts,
+    gate_norm,
     smoothness,
     thin,
 )
-from realtalk_triplane_nerf.schedule import pixels_of, ramp, rate, smooths
+from realtalk_triplane_nerf.schedule import gate_offset, pixels_of, ramp, rate, smooths
 
 REFRESH = 16
 """Steps between updates of the occupancy grid."""
@@ -221,10 +222,11 @@ class Trainer:
             loss = loss + growing * config.uncertainty_weight * doubt_loss(doubt, error, alpha > 0.5)
         loss = loss + config.alpha_weight * (out.alpha - alpha).abs().mean()
         loss = loss + config.entropy_weight * opacity_entropy(out.alpha)
-        if config.ambient_weight:
+        if config.ambient_weight or config.gate_sparsity:
             some = thin(out.samples.points, EXTRA_SAMPLES)
-            gates = ambient(self.field, self.field.geometry(some, sink, grids), some[1] < self.head.nose_y)
-            loss = loss + growing * config.ambient_weight * gates
+            read = self.field.geometry(some, sink, grids)
+            stray = ambient(self.field, read, some[1] < self.head.nose_y)
+            loss = loss + growing * config.ambient_weight * stray + config.gate_sparsity * gate_norm(self.field, read)
         if "jitter" in batch:
             rough = smoothness(self.field, out, condition, directions, batch["jitter"][k], sink, grids)
             loss = loss + growing * config.smooth_weight * rough
@@ -251,6 +253,7 @@ class Trainer:
         self.done = step + 1
         for group in self.optimizer.param_groups:
             group["lr"] = group["first_lr"] * rate(self.config, self.done)
+        self.field.gate_offset = self.average.gate_offset = gate_offset(self.config, self.done)
         decay = min(self.config.ema, self.done / (self.done + 9))
         with torch.no_grad():
             for mean, value in zip(self.average.parameters(), self.field.parameters(), strict=True):
@@ -302,6 +305,7 @@ class Trainer:
         self.grid.last_seen = tensors["last_seen"].to(self.device, copy=True)
         self.grid.allowed = tensors["allowed"].to(self.device, copy=True)
         self.done = int(tensors["done"])
+        self.field.gate_offset = self.average.gate_offset = gate_offset(self.config, self.done)
         self.shell = Shell(
             self.grid.low, self.grid.extent, self.grid.cell, tensors["occupied"].to(self.device, torch.bool, copy=True)
         )

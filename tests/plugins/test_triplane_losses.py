@@ -14,9 +14,9 @@ from realtalk_triplane_nerf.config import TriplaneNerfConfig
 from realtalk_triplane_nerf.field import FrameCondition, TriplaneField
 from realtalk_triplane_nerf.frames import LIPS_SIDE, FrameBank
 from realtalk_triplane_nerf.head import Rendered
-from realtalk_triplane_nerf.losses import doubt_loss, doubt_weights, doubts, smoothness
+from realtalk_triplane_nerf.losses import doubt_loss, doubt_weights, doubts, gate_norm, smoothness
 from realtalk_triplane_nerf.renderer import TriplaneNerf
-from realtalk_triplane_nerf.schedule import pixels_of, ramp, rate, smooths
+from realtalk_triplane_nerf.schedule import gate_offset, pixels_of, ramp, rate, smooths
 
 TINY = TriplaneNerfConfig.tiny()
 
@@ -160,6 +160,36 @@ def test_weight_decay_shrinks_gates_alone(data):
     for name, value in component.field.named_parameters():
         scale = 1 - 0.5e-2 if name.startswith(("mouth.", "eyes.")) else 1.0
         torch.testing.assert_close(value.detach(), scale * before[name])
+
+
+def test_gates_take_over_from_their_offset(data):
+    config = TINY.model_copy(update={"gate_fade": 0.5, "gate_sparsity": 1e-2, "steps": 20})
+    assert [gate_offset(config, step) for step in (0, 5, 10, 20)] == [1.0, 0.5, 0.0, 0.0]
+    assert gate_offset(TINY, 39) == 1.0
+    assert gate_offset(TINY.model_copy(update={"attention": False, "gate_offset": 0.0}), 39) == 1.0
+    component, _ = train(config, data, 5)
+    assert component.field.gate_offset == 0.5
+    again = TriplaneNerf.from_state(config, component.state())
+    assert again.field.gate_offset == 0.5
+    resumed = TriplaneNerf.for_training(config, data)
+    resumed.load_training_state(component.training_state())
+    assert resumed.field.gate_offset == 0.5
+    earlier = {name: value for name, value in component.state().items() if name != "gate_offset"}
+    assert TriplaneNerf.from_state(TINY, earlier).field.gate_offset == 1.0
+
+
+def test_sparsity_closes_gates_that_nothing_holds_open():
+    torch.manual_seed(0)
+    field = TriplaneField(TINY.model_copy(update={"gate_offset": 0.0}), 6, 1)
+    geometry = torch.randn(64, field.layout.columns)
+    before = gate_norm(field, geometry)
+    optimizer = torch.optim.Adam([*field.mouth.parameters(), *field.eyes.parameters()], 1e-2)
+    for _ in range(150):
+        optimizer.zero_grad()
+        gate_norm(field, geometry).backward()
+        optimizer.step()
+    assert gate_norm(field, geometry) < 0.02 * before
+    assert gate_norm(field, geometry[:0]) == 0
 
 
 def test_noise_moves_the_condition_of_training_and_of_nothing_else(data):
