@@ -45,6 +45,9 @@ class Pretended(Tensor):
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func is torch.ops.aten.copy_.default:  # the one operation that may cross
+            _bare(args[0]).copy_(_bare(args[1]))
+            return args[0]
         loose = [t for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor) and not isinstance(t, cls) and t.ndim]
         if loose and not (func.overloadpacket.__name__ in CPU_INDICES and isinstance(args[0], cls)):
             raise RuntimeError(f"{func}: tensors on cuda:0 and on the CPU, of {[tuple(t.shape) for t in loose]}")
@@ -88,6 +91,10 @@ class _Pretending(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         if func in (Tensor.numpy, Tensor.__array__) and isinstance(args[0], Pretended):
             raise TypeError("can't convert a tensor on cuda:0 to numpy")
+        if func is Tensor.tolist and isinstance(args[0], Pretended):
+            return args[0].held.tolist()
+        if func is Tensor.new_tensor and isinstance(args[0], Pretended):
+            return Pretended(args[0].held.new_tensor(*args[1:], **kwargs))
         if func in (Tensor.cpu, Tensor.cuda):
             return self._to(args[0], func is Tensor.cuda)
         if func is Tensor.to:
