@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -41,6 +42,26 @@ def ssim(picture: Picture, truth: Picture) -> float:
     cov = blur(a * b) - mean_a * mean_b
     top = (2 * mean_a * mean_b + 0.01**2) * (2 * cov + 0.03**2)
     return float(np.mean(top / ((mean_a**2 + mean_b**2 + 0.01**2) * (var_a + var_b + 0.03**2))))
+
+
+def perceptual_distance() -> Callable[[Picture, Picture], float] | None:
+    """LPIPS of two `H W C` pictures, lower is better; None unless both of its files are on this machine.
+
+    Raises:
+        UserError: if a file of it is there but damaged.
+    """
+    from realtalk_core.nn.lpips import Lpips
+
+    lpips = Lpips.installed()
+    if lpips is None:
+        return None
+
+    def measure(picture: Picture, truth: Picture) -> float:
+        a, b = (torch.from_numpy(_unit(x)).float().permute(2, 0, 1)[None] for x in (picture, truth))
+        with torch.no_grad():
+            return float(lpips(a, b))
+
+    return measure
 
 
 def _unit(picture: Picture) -> Picture:

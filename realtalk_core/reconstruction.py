@@ -12,7 +12,7 @@ from torch import Tensor
 
 from realtalk_core.avatar import Avatar
 from realtalk_core.capture import Capture
-from realtalk_core.evaluation import crop, landmark_box, project, psnr, spread, ssim
+from realtalk_core.evaluation import crop, landmark_box, perceptual_distance, project, psnr, spread, ssim
 from realtalk_core.footage import CaptureFootage
 from realtalk_core.person import Person
 from realtalk_core.scene import Scene
@@ -53,8 +53,9 @@ def reconstruct(
 
     Returns:
         `frame_psnr`, `frame_ssim`, `face_psnr`, `face_ssim` of finished pictures (rendered from the tracked landmarks)
-        within the whole picture and the landmarks' box; `head_psnr`, of the rendered head alone; and of the
-        landmarks generated from the sound `mouth_correlation`, `mouth_amplitude`, `landmark_error_cm`.
+        within the whole picture and the landmarks' box, and `frame_lpips`, `face_lpips` where LPIPS is on this machine;
+        `head_psnr`, of the rendered head alone; and of the landmarks generated from the sound `mouth_correlation`,
+        `mouth_amplitude`, `landmark_error_cm`.
     """
     _, held_out = split_frames(capture, split) if split > 0 else (None, capture.training_frames())
     train = capture.training_frames(split) if split > 0 else held_out
@@ -66,6 +67,7 @@ def reconstruct(
     scene = Scene(CaptureFootage(capture), Replay(person), size)
     side = min(size, int(getattr(renderer, "render_size", None) or size))
     rows: dict[str, list[float]] = {}
+    lpips = perceptual_distance()
     frames = spread(held_out if held_out.numel() else train, count)
     for done, frame in enumerate(frames.tolist()):
         rgb, alpha = render_frames(renderer, data, torch.tensor([frame]), side)
@@ -77,6 +79,8 @@ def reconstruct(
         for name, area in (("frame", (0, 0, size, size)), ("face", box)):
             rows.setdefault(f"{name}_psnr", []).append(psnr(crop(made, area), crop(truth, area)))
             rows.setdefault(f"{name}_ssim", []).append(ssim(crop(made, area), crop(truth, area)))
+            if lpips is not None:
+                rows.setdefault(f"{name}_lpips", []).append(lpips(crop(made, area), crop(truth, area)))
         progress("evaluate", done + 1, len(frames))
     result = {name: round(float(np.mean(values)), 4) for name, values in rows.items()}
     result["head_psnr"] = next(iter(measure_renderer(renderer, data).values()))

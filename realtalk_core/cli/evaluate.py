@@ -13,8 +13,10 @@ from realtalk_core.errors import UserError
 MEANING = {
     "frame_psnr": "dB, whole finished picture",
     "frame_ssim": "the same, structural similarity",
+    "frame_lpips": "the same, LPIPS: 0 looks alike",
     "face_psnr": "dB, finished picture within the face's box",
     "face_ssim": "the same, structural similarity",
+    "face_lpips": "the same, LPIPS: 0 looks alike",
     "head_psnr": "dB, rendered head alone within the face's box",
     "mouth_correlation": "mouth opening from sound against film, 1 is perfect",
     "mouth_amplitude": "its liveliness, 1 is as lively as the person",

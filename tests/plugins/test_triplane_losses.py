@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
 from realtalk_core.capture import PARTS
+from realtalk_core.config import load_config
 from realtalk_core.nn.marching import Samples
 from realtalk_core.testing.synthetic import make_capture
 from realtalk_core.training.data import TrainingData
@@ -17,6 +21,9 @@ from realtalk_triplane_nerf.head import Rendered
 from realtalk_triplane_nerf.losses import doubt_loss, doubt_weights, doubts, gate_norm, smoothness
 from realtalk_triplane_nerf.renderer import TriplaneNerf
 from realtalk_triplane_nerf.schedule import gate_offset, pixels_of, ramp, rate, smooths
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "fakes"))
+from lpips_doubles import pin
 
 TINY = TriplaneNerfConfig.tiny()
 
@@ -127,6 +134,28 @@ def test_smoothness_is_what_a_small_step_changes():
     assert smoothness(field, out, condition, directions, 0 * jitter) == 0
     rough.backward()
     assert field.tables.grad.abs().sum() > 0
+
+
+def test_the_papers_preset_learns(data):
+    params = load_config(preset="paper").stages["renderer"].config.model_dump()
+    own = TriplaneNerfConfig().model_dump()
+    tiny = {name: value for name, value in TINY.model_dump().items() if value != own[name] and name != "lr_net"}
+    config = TriplaneNerfConfig(**{**params, **tiny, "coarsest": 8})
+    assert (config.condition, config.landmarks, config.warp, config.gate_offset) == ("window", "ibug68", False, 0)
+    component, seen = train(config, data, 40)
+    assert sum(s["colour"] for s in seen[20:24]) < 0.8 * sum(s["colour"] for s in seen[:4])
+    assert component.context_frames == 1
+
+
+def test_patches_learn_under_lpips_where_it_is(data, tmp_path, monkeypatch):
+    pin(tmp_path, monkeypatch)
+    config = TINY.model_copy(update={"patch_from": 0.0, "patch_weight": 1.0, "patch_size": 32, "steps": 12})
+    component, seen = train(config, data, 12)
+    assert component.remarks == ("renderer: patches are compared by LPIPS",)
+    distances = [scalars["perceptual"] for scalars in seen if "perceptual" in scalars]
+    assert len(distances) == 6
+    assert distances[-1] < 0.9 * distances[0]
+    assert not any("lpips" in name for name in component.training_state())
 
 
 def test_every_term_is_trained_and_off_by_its_weight(data):

@@ -179,7 +179,7 @@ def test_the_chain_of_the_shipped_registry(monkeypatch):
         "tracker": "mediapipe",
         "voice": "espeak",
     }
-    for preset in ("quick", "standard"):
+    for preset in ("quick", "standard", "paper"):
         load_config(preset=preset)
 
 

@@ -1,42 +1,25 @@
 """LPIPS against its formula, and its files against what may be wrong with them. The backbone here is a random one."""
 
-import hashlib
+import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from realtalk_core import models
 from realtalk_core.errors import UserError
-from realtalk_core.models import ModelFile
-from realtalk_core.nn.lpips import BACKBONE, CONVOLUTIONS, HEADS, Lpips
+from realtalk_core.evaluation import perceptual_distance
+from realtalk_core.nn.lpips import BACKBONE, CONVOLUTIONS, Lpips
 
-
-def random_weights():
-    generator = torch.Generator().manual_seed(0)
-    backbone = {"classifier.1.weight": torch.zeros(2, 2)}
-    for name, (inputs, outputs, kernel, _, _) in CONVOLUTIONS.items():
-        scale = (2 / (inputs * kernel**2)) ** 0.5
-        backbone[f"features.{name}.weight"] = scale * torch.randn(outputs, inputs, kernel, kernel, generator=generator)
-        backbone[f"features.{name}.bias"] = 0.1 * torch.randn(outputs, generator=generator)
-    widths = [outputs for _, outputs, *_ in CONVOLUTIONS.values()]
-    return backbone, {
-        f"lin{k}.model.1.weight": torch.rand(1, w, 1, 1, generator=generator) for k, w in enumerate(widths)
-    }
+sys.path.insert(0, str(Path(__file__).parents[1] / "fakes"))
+from lpips_doubles import pin, random_weights
 
 
 @pytest.fixture
 def store(tmp_path, monkeypatch):
-    """A model store that pins a random backbone and random heads, both of them there."""
-    monkeypatch.setenv("REALTALK_MODELS", str(tmp_path))
-    monkeypatch.setattr(models, "cache_folder", lambda: tmp_path / "cache")
-    known = {}
-    for name, weights in zip((BACKBONE, HEADS), random_weights(), strict=True):
-        torch.save(weights, tmp_path / name)
-        digest = hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
-        known[name] = ModelFile(name, "a test", "none", (tmp_path / "away" / name).as_uri(), digest)
-    monkeypatch.setattr(models, "MODELS", known)
+    pin(tmp_path, monkeypatch)
     return tmp_path
 
 
@@ -113,3 +96,15 @@ def test_files_that_hold_no_weights_are_refused(tmp_path):
     (tmp_path / "net.pth").write_text("<html>not found</html>")
     with pytest.raises(UserError, match="cannot be read as weights"):
         Lpips.open(tmp_path / "net.pth", tmp_path / "heads.pth")
+
+
+def test_as_a_measure_it_takes_pictures_as_they_are_and_is_none_without_its_files(store):
+    measure, generator = perceptual_distance(), np.random.default_rng(0)
+    truth = generator.integers(0, 256, (40, 50, 3), np.uint8)
+    other = generator.integers(0, 256, (40, 50, 3), np.uint8)
+    assert measure(truth, truth) == 0
+    tensors = (torch.from_numpy(x).permute(2, 0, 1)[None].float() / 255 for x in (other, truth))
+    assert measure(other, truth) == pytest.approx(float(by_the_formula(*tensors)), rel=1e-3)
+    assert measure(other / 255, truth) == pytest.approx(measure(other, truth), rel=1e-4)
+    (store / BACKBONE).unlink()
+    assert perceptual_distance() is None
