@@ -61,7 +61,7 @@ def composite(
     under = colour + (1 - cover) * plate
     replaced = rgb * alpha + under * (1 - alpha)
     if backdrop.replaced:
-        edge = np.clip(1.25 * person - 0.2, 0, 1)  # the faintest part of a matte is more background than person
+        edge = tightened(person)
         frame = decontaminated(frame, person) * edge + plate * (1 - edge)
     return np.asarray(frame + (replaced - frame) * face, np.float32)
 
@@ -114,7 +114,7 @@ def _continued(frame: Array, person: Array, head: Array, skin: Array) -> tuple[A
     torso = np.clip((person - head) / np.maximum(1 - head, 1e-2), 0, 1) * known
     small = (min(side, FILL_SIDE),) * 2
     frame_s, known_s, torso_s, skin_s = (resized(x, small, cv2.INTER_AREA) for x in (frame, known, torso, skin))
-    near = _grown(skin_s[..., 0], round(0.03 * small[0]))[..., None]  # beside it is hair: no neck is looked for there
+    near = _grown(skin_s[..., 0], round(0.03 * small[0]))[..., None] * _under_chin(skin_s)
     neck = torso_s * _likeness(frame_s, skin_s)
     face = _blurred_within(frame_s, skin_s, 0.06 * small[0])
     colour = pull_push(frame_s * neck + face * (SHADE * SKIN_WEIGHT * skin_s), neck + SKIN_WEIGHT * skin_s)
@@ -125,13 +125,23 @@ def _continued(frame: Array, person: Array, head: Array, skin: Array) -> tuple[A
     return colour, cover, torso, known
 
 
+def _under_chin(skin: Array) -> Array:
+    """`1 W 1`: 1 below a face's chin, 0 beside its jaw, where collar, hair or background is and no neck."""
+    rows, columns = (np.flatnonzero(skin[..., 0].max(axis) > 0.5) for axis in (1, 0))
+    if not len(rows):
+        return np.ones((1, skin.shape[1], 1), np.float32)
+    x = np.arange(skin.shape[1], dtype=np.float32)
+    chin = skin[max(rows[0], rows[-1] - len(rows) // 5) : rows[-1] + 1, :, 0].sum(0)
+    aside = np.abs(x - (x * chin).sum() / chin.sum()) / len(columns)
+    return np.asarray(np.clip((0.42 - aside) / 0.14, 0, 1), np.float32)[None, :, None]
+
+
 def _lower_share(skin: Array) -> Array:
     """`H 1 1`: 1 from a face's mouth downward, 0 above its nose: no neck reaches that far."""
     rows = np.flatnonzero(skin[..., 0].max(1) > 0.5)
     if not len(rows):
         return np.ones((skin.shape[0], 1, 1), np.float32)
-    tall, low = max(1, rows[-1] - rows[0]), rows[-1]
-    share = np.clip(4 - (low - np.arange(skin.shape[0], dtype=np.float32)) / (0.125 * tall), 0, 1)
+    share = np.clip(4 - 8 * (rows[-1] - np.arange(skin.shape[0], dtype=np.float32)) / len(rows), 0, 1)
     return np.asarray(share, np.float32)[:, None, None]
 
 
@@ -175,6 +185,11 @@ def pull_push(values: Array, weight: Array) -> Array:
     coarse = pull_push(coarse_values * gain, np.minimum(coarse_weight * gain, 1.0))
     up = resized(coarse, (width, height), cv2.INTER_LINEAR)
     return np.asarray(values + (1 - weight) * up, np.float32)
+
+
+def tightened(person: Array) -> Array:
+    """A matte without its faintest part, which is more background than person."""
+    return np.asarray(np.clip(1.25 * person - 0.2, 0, 1), np.float32)
 
 
 def decontaminated(frame: Array, person: Array) -> Array:
