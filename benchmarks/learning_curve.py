@@ -84,9 +84,8 @@ def main() -> None:
             curve["points"][snapshot.stem] = {"seconds": metrics["seconds"], "step": metrics["step"], **made}
             file.write_text(json.dumps(curve, indent=1), "utf-8")
         point = curve["points"][snapshot.stem]
-        print(
-            f"{point['seconds'] / 60:5.1f} min, step {point['step']:6}: " + ", ".join(f"{k} {point[k]}" for k in SHOWN)
-        )
+        shown = ", ".join(f"{name} {point[name]}" for name in SHOWN if name in point)
+        print(f"{point['seconds'] / 60:5.1f} min, step {point['step']:6}: {shown}")
     plot(curve, options.work / "curve.png")
 
 
