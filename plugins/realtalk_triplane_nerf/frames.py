@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, Int32, UInt8
 from torch import Tensor
 
 from realtalk_core.capture import PARTS, Capture
+from realtalk_core.compositing import Array
 from realtalk_core.expression import eye_opening, lip_gap
+from realtalk_core.matting import unmix
 from realtalk_core.nn.parallel import in_threads, worker_count
 
 PIXEL_WEIGHTS: dict[str, float] = {
@@ -21,6 +24,8 @@ PIXEL_WEIGHTS: dict[str, float] = {
 MOUTH = ["lips", "inside_mouth"]
 LIPS_SIDE = 32
 """Least side of the rectangles around the lips."""
+EDGE = 3
+"""Pixels beyond a matte's outline that may still belong to the person."""
 RAREST = 5.0
 """Most that a rare frame is drawn, relative to the mean."""
 
@@ -45,6 +50,14 @@ def thinned(weights: Float[Tensor, "T"], most: int) -> Tensor:
     edges = torch.cumsum(weights.double(), 0) / weights.double().sum() * most
     found = torch.searchsorted(edges, torch.arange(most) + 0.5).clamp(max=len(weights) - 1)
     return torch.unique_consecutive(found)
+
+
+def head_share(person: Array, head: Array) -> Array:
+    """How much of the person at each pixel `S S 1` is head: beyond the person's outline as much as just inside."""
+    whole = np.maximum(person, head)
+    near_head, near = (cv2.blur(x, (2 * EDGE + 1, 2 * EDGE + 1))[..., None] for x in (head, whole))
+    share = np.where(whole > 0.5, head / np.maximum(whole, 1e-3), near_head / np.maximum(near, 1e-3))
+    return np.asarray(share, np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +88,10 @@ class FrameBank:
                 masks = capture.masks(int(frames[row]), size)
                 picture = capture.frame(int(frames[row]), size).astype(np.float32) / 255
                 person, head = (masks[..., k : k + 1].astype(np.float32) / 255 for k in (0, 1))
-                person = np.maximum(person, head)
-                without_plate = np.clip((picture - (1 - person) * plate) / np.maximum(person, 1e-3), 0, 1)
-                bank.head[row] = torch.from_numpy((without_plate * head * 255 + 0.5).astype(np.uint8))
-                bank.alpha[row] = torch.from_numpy(masks[..., 1].copy())
+                colour, alpha = unmix(picture, plate, np.maximum(person, head))
+                alpha = alpha * head_share(person, head)
+                bank.head[row] = torch.from_numpy((colour * alpha * 255 + 0.5).astype(np.uint8))
+                bank.alpha[row] = torch.from_numpy((alpha[..., 0] * 255 + 0.5).astype(np.uint8))
                 bank.label[row] = torch.from_numpy(masks[..., 2].copy())
                 down, right = np.nonzero(np.isin(masks[..., 2], [PARTS[name] for name in MOUTH]))
                 if len(down):
