@@ -7,6 +7,7 @@ import pytest
 import torch
 import yaml
 
+from realtalk_core import checkpoint
 from realtalk_core.audio import write_wav
 from realtalk_core.cli import run
 from realtalk_core.testing.avatar import make_avatar
@@ -61,6 +62,7 @@ def copy(avatar, tmp_path):
         (["--background", "nowhere.png"], "nowhere.png does not exist", "picture file"),
         (["--pose", "nowhere"], "nowhere does not exist", "realtalk capture"),
         (["--size", "5000"], "--size 5000", "such as 512"),
+        (["--torso", "modle"], "--torso: unknown choice 'modle' - did you mean 'model'?", "film or model"),
         (["--set", "motion.smothing=1"], "no such parameter", "did you mean 'smoothing'?"),
     ],
 )
@@ -68,6 +70,15 @@ def test_options(refuse, avatar, speech, options, message, cure):
     said = refuse(avatar, "--audio", speech, *options)
     assert message in said
     assert cure in said
+
+
+def test_a_torso_that_was_never_learnt(refuse, copy, speech):
+    file = copy / "renderer.safetensors"
+    header, tensors = checkpoint.load(file)
+    checkpoint.save(file, header, {k: v for k, v in tensors.items() if not k.startswith("torso.")})
+    said = refuse(copy, "--audio", speech, "--torso", "model")
+    assert f"--torso model: {copy} has no torso" in said
+    assert "Use --torso film, or train it again" in said
 
 
 def test_a_background_that_is_no_picture(refuse, avatar, speech, tmp_path):
