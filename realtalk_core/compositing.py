@@ -46,7 +46,8 @@ def composite(
     Args:
         rgb: `S S 3`, the rendered head, not premultiplied.
         alpha: `S S 1`, what it covers.
-        frame: `S S 3`, the filmed picture with the head in this pose.
+        frame: `S S 3`, the filmed picture with the head in this pose; where the background is replaced, the person's
+            own colours (`realtalk_core.matting.unmix`).
         person: `S S 1`, the filmed person's matte.
         head: `S S 1`, the filmed head's matte.
         face: `S S 1`, where the rendered head is used (see `face_region`).
@@ -61,8 +62,7 @@ def composite(
     under = colour + (1 - cover) * plate
     replaced = rgb * alpha + under * (1 - alpha)
     if backdrop.replaced:
-        edge = tightened(person)
-        frame = decontaminated(frame, person) * edge + plate * (1 - edge)
+        frame = frame * person + plate * (1 - person)
     return np.asarray(frame + (replaced - frame) * face, np.float32)
 
 
@@ -185,22 +185,6 @@ def pull_push(values: Array, weight: Array) -> Array:
     coarse = pull_push(coarse_values * gain, np.minimum(coarse_weight * gain, 1.0))
     up = resized(coarse, (width, height), cv2.INTER_LINEAR)
     return np.asarray(values + (1 - weight) * up, np.float32)
-
-
-def tightened(person: Array) -> Array:
-    """A matte without its faintest part, which is more background than person."""
-    return np.asarray(np.clip(1.25 * person - 0.2, 0, 1), np.float32)
-
-
-def decontaminated(frame: Array, person: Array) -> Array:
-    """The person's own colour where the matte is soft: taken from further inside, so that no old background glows."""
-    around = _grown(1 - person[..., 0], max(1, round(frame.shape[0] * 0.006)))[..., None]
-    solid = np.clip((0.9 - around) * 10, 0, 1) * np.clip((person - 0.9) * 10, 0, 1)
-    side = frame.shape[0]
-    half = (side // 2, side // 2)
-    inside = pull_push(*(resized(x, half, cv2.INTER_AREA) for x in (frame * solid, solid)))
-    inside = resized(inside, (side, side), cv2.INTER_LINEAR)
-    return np.asarray(frame * solid + inside * (1 - solid), np.float32)
 
 
 def face_region(drawn: Points, filmed: Points, side: int) -> Array:

@@ -15,6 +15,7 @@ from torch import Tensor
 from realtalk_core.compositing import Array, Backdrop, composite, face_region
 from realtalk_core.evaluation import project
 from realtalk_core.footage import Footage, Picture
+from realtalk_core.matting import unmix
 from realtalk_core.person import Person
 from realtalk_core.types import CameraTrack, FrameBatch, LandmarkTrack
 
@@ -65,8 +66,9 @@ class Scene:
     ) -> None:
         self.footage, self.motion, self.size, self.moved, self.torso = footage, motion, size, moved, torso
         filmed = isinstance(background, str) and background == "original" and not (moved or torso)
-        picture = _fit(footage.plate(), size) if isinstance(background, str) else covering(background, size)
-        self._backdrop = Backdrop(_unit(picture), replaced=not filmed)
+        self._plate = _unit(_fit(footage.plate(), size))
+        picture = self._plate if isinstance(background, str) else _unit(covering(background, size))
+        self._backdrop = Backdrop(picture, replaced=not filmed)
         self._layers = lru_cache(maxsize=2)(self._read)
 
     def compose(
@@ -139,7 +141,10 @@ class Scene:
 
     def _read(self, index: int) -> tuple[Array, Array, Array]:
         matte = _unit(_fit(self.footage.matte(index), self.size))
-        return _unit(_fit(self.footage.frame(index), self.size)), matte[..., :1], matte[..., 1:]
+        frame, person, head = _unit(_fit(self.footage.frame(index), self.size)), matte[..., :1], matte[..., 1:]
+        if self._backdrop.replaced:
+            frame, person = unmix(frame, self._plate, np.maximum(person, head))
+        return frame, person, np.minimum(head, person)
 
     def _carried(self, filmed: CameraTrack, drawn: CameraTrack) -> NDArray[np.float64]:
         """Similarity `2 3` of the picture plane that brings the filmed head's place to the drawn head's."""

@@ -15,8 +15,9 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
 from realtalk_core.capture import Capture
-from realtalk_core.compositing import decontaminated, face_region, tightened, without_head
+from realtalk_core.compositing import face_region, without_head
 from realtalk_core.evaluation import project, spread
+from realtalk_core.matting import unmix
 from realtalk_core.nn.parallel import in_threads, worker_count
 from realtalk_core.stages import Batch
 from realtalk_core.training.data import TrainingData
@@ -103,10 +104,8 @@ def torso_of(capture: Capture, frame: int, plate: Any, skin: Any) -> tuple[Any, 
     masks = capture.masks(frame, size)
     picture = capture.frame(frame, size).astype(np.float32) / 255
     person, head = (masks[..., k : k + 1].astype(np.float32) / 255 for k in (0, 1))
-    person = np.maximum(person, head)
-    own = decontaminated(np.clip((picture - (1 - person) * plate) / np.maximum(person, 1e-3), 0, 1), person)
-    person = np.maximum(tightened(person), head)
-    colour, cover, known = without_head(own, person, head, skin)
+    own, person = unmix(picture, plate, np.maximum(person, head))
+    colour, cover, known = without_head(own, person, np.minimum(head, person), skin)
     return np.concatenate((colour, cover), -1), known
 
 
