@@ -82,17 +82,29 @@ def _called(b: Any, name: str, arguments: Any, build: Callable[[Any, Sequence[An
     b.call(module.globals[name], arguments)
 
 
-def _layer(bfloat: bool, hidden: bool) -> Any:
-    """Makes the intrinsic that multiplies a packed matrix by a block."""
+def _adder(b: Any, bfloat: bool) -> Callable[[Any, Any, Any], Any]:
+    """What adds the products of two vectors of words to a vector of sums: of float32, or of pairs of bfloat16."""
     pair = ir.VectorType(_Bfloat(), 2 * LANES)
+    factor = pair if bfloat else _FLOATS
+    name = "llvm.x86.avx512bf16.dpbf16ps.512" if bfloat else "llvm.fma.v16f32"
+    kind = ir.FunctionType(_FLOATS, [_FLOATS, factor, factor])
+    multiply = cgutils.get_or_insert_function(b.module, kind, name)
+
+    def add(total: Any, x: Any, y: Any) -> Any:
+        x, y = b.bitcast(x, factor), b.bitcast(y, factor)
+        return b.call(multiply, [total, x, y] if bfloat else [x, y, total])
+
+    return add
+
+
+def _layer(bfloat: bool, ending: str) -> Any:
+    """Makes the intrinsic that multiplies a packed matrix by a block; see `hidden_bfloat` and its siblings."""
+    hidden, masked = ending == "hidden", ending == "masked"
 
     def build(b: Any, arguments: Sequence[Any]) -> None:
-        weights, bias, inputs, outputs, depth, tiles = arguments
-        if bfloat:
-            name, kind = "llvm.x86.avx512bf16.dpbf16ps.512", ir.FunctionType(_FLOATS, [_FLOATS, pair, pair])
-        else:
-            name, kind = "llvm.fma.v16f32", ir.FunctionType(_FLOATS, [_FLOATS, _FLOATS, _FLOATS])
-        multiply = cgutils.get_or_insert_function(b.module, kind, name)
+        weights, bias, inputs, outputs, depth, tiles, *kept = arguments
+        add = _adder(b, bfloat)
+        seen = b.inttoptr(kept[0], _INTS.as_pointer()) if masked else None
         sums = [cgutils.alloca_once(b, _FLOATS) for _ in range(TILE * _VECTORS)]
         words, biases = b.inttoptr(weights, _INT.as_pointer()), b.inttoptr(bias, _FLOAT.as_pointer())
         columns, target = (b.inttoptr(address, _INTS.as_pointer()) for address in (inputs, outputs))
@@ -113,35 +125,46 @@ def _layer(bfloat: bool, hidden: bool) -> Any:
                     w = _splat(b, b.load(at(words, word, row)), _INTS)
                     for vector in range(_VECTORS):
                         total = sums[row * _VECTORS + vector]
-                        if bfloat:
-                            factors = [b.load(total), b.bitcast(x[vector], pair), b.bitcast(w, pair)]
-                        else:
-                            factors = [b.bitcast(x[vector], _FLOATS), b.bitcast(w, _FLOATS), b.load(total)]
-                        b.store(b.call(multiply, factors), total)
+                        b.store(add(b.load(total), x[vector], w), total)
             done = [b.load(total) for total in sums]
             if hidden:
                 zero = _constant(_FLOATS, 0.0)
                 done = [b.select(b.fcmp_ordered(">", value, zero), value, zero) for value in done]
             rows = [[b.bitcast(done[r * _VECTORS + v], _INTS) for v in range(_VECTORS)] for r in range(TILE)]
-            if bfloat and hidden:
+            if bfloat and (hidden or masked):
                 both = zip(rows[::2], rows[1::2], strict=True)
                 rows = [[_pair(b, low, high) for low, high in zip(*two, strict=True)] for two in both]
             out = b.mul(tile.index, ir.Constant(_LONG, len(rows) * _VECTORS))
             for place, vector in enumerate(v for row in rows for v in row):
+                if seen is not None:
+                    vector = _where_positive(b, b.load(at(seen, out, place), align=4), vector, bfloat)
                 b.store(vector, at(target, out, place), align=4)
+
+    def generate(context: Any, b: Any, _signature: Any, arguments: Any) -> Any:
+        if not bfloat or bfloat_products():  # otherwise never reached: callers ask `bfloat_products` first
+            _called(b, f"realtalk_{ending}_{int(bfloat)}", arguments, build)
+        return context.get_dummy_value()
 
     @intrinsic  # type: ignore[untyped-decorator]
     def product(_: Any, weights: Any, bias: Any, inputs: Any, outputs: Any, depth: Any, tiles: Any) -> Any:
         """Addresses of weights, bias, inputs and outputs; words of depth; tiles of `TILE` output rows."""
-
-        def generate(context: Any, b: Any, _signature: Any, arguments: Any) -> Any:
-            if not bfloat or bfloat_products():  # otherwise never reached: callers ask `bfloat_products` first
-                _called(b, f"realtalk_layer_{int(bfloat)}{int(hidden)}", arguments, build)
-            return context.get_dummy_value()
-
         return types.void(*[types.int64] * 6), generate
 
-    return product
+    @intrinsic  # type: ignore[untyped-decorator]
+    def masked_product(
+        _: Any, weights: Any, bias: Any, inputs: Any, outputs: Any, depth: Any, tiles: Any, kept: Any
+    ) -> Any:
+        """As `product`, but zero where the words at `kept`, laid out as the outputs, are zero."""
+        return types.void(*[types.int64] * 7), generate
+
+    return masked_product if masked else product
+
+
+def _where_positive(b: Any, kept: Any, value: Any, bfloat: bool) -> Any:
+    """Words of `value` where those of `kept` are not zero, which after a ReLU means positive; else zero."""
+    kind = ir.VectorType(_SHORT, 2 * LANES) if bfloat else _INTS
+    kept, value, zero = b.bitcast(kept, kind), b.bitcast(value, kind), _constant(kind, 0)
+    return b.bitcast(b.select(b.icmp_signed("!=", kept, zero), value, zero), _INTS)
 
 
 def _pair(b: Any, low: Any, high: Any) -> Any:
@@ -150,8 +173,9 @@ def _pair(b: Any, low: Any, high: Any) -> Any:
     return b.or_(b.lshr(b.add(low, half), _constant(_INTS, 16)), b.and_(b.add(high, half), top))
 
 
-hidden_bfloat, linear_bfloat = _layer(True, True), _layer(True, False)
-hidden_float, linear_float = _layer(False, True), _layer(False, False)
+hidden_bfloat, linear_bfloat, masked_bfloat = (_layer(True, ending) for ending in ("hidden", "linear", "masked"))
+hidden_float, linear_float, masked_float = (_layer(False, ending) for ending in ("hidden", "linear", "masked"))
+"""Hidden layers end in ReLU and linear ones in float32. Masked ones carry a gradient back through a ReLU."""
 
 
 def _build_read(b: Any, arguments: Sequence[Any]) -> None:

@@ -1,0 +1,321 @@
+"""Values and gradients of the field's networks, 64 samples at a time, without leaving the cache.
+
+Going back, a block's activations are computed once more instead of being kept: that costs a quarter of the products,
+and keeping them would cost as much in memory traffic. Only samples that something depends on are gone back through.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from realtalk_core.nn import simd, simd_gradient
+from realtalk_core.nn._jit import kernel
+
+BLOCK, TILE = simd.BLOCK, simd.TILE
+hidden_bfloat, linear_bfloat, masked_bfloat = simd.hidden_bfloat, simd.linear_bfloat, simd.masked_bfloat
+hidden_float, linear_float, masked_float = simd.hidden_float, simd.linear_float, simd.masked_float
+split_rows, pair_rows = simd_gradient.split_rows, simd.pair_rows
+transpose_bfloat, outer_bfloat = simd_gradient.transpose_bfloat, simd_gradient.outer_bfloat
+transpose_float, outer_float = simd_gradient.transpose_float, simd_gradient.outer_float
+
+INNER, FIRST, SECOND, THIRD, COLOUR_IN, COLOUR_OUT = range(6)
+"""Rows of `layers`: where a layer's words and its bias begin, its words of depth, its tiles. And rows of `sums`: where
+a layer's weight gradient begins, its vectors of 16 inputs, where its bias' gradient begins."""
+TO_HIDDEN, TO_FOUND, TO_SECOND, TO_FIRST, TO_INNER, TO_GEOMETRY = range(6, 12)
+"""Rows of `layers` for the transposed matrices, named by whose gradient they give."""
+LAYERS = 12
+(
+    JOINED, AFTER_FIRST, AFTER_SECOND, QUEUED, HIDDEN, FOUND, COLOURS,
+    BY_COLOUR, BY_HIDDEN, BY_FOUND, BY_SECOND, BY_FIRST, ROWS, COLUMNS,
+) = range(14)  # fmt: skip
+"""Parts of the room to work in: a block's inputs of each layer, float32 outputs, gradients, and room to turn them."""
+PARTS = 14
+
+
+@kernel
+def product(bfloat: bool, ending: int, layer: Any, words: Any, biases: Any, x: int, y: int, kept: int) -> None:
+    """A layer from address `x` to `y`, ending in ReLU (0), in float32 (1) or zero where `kept` is (2)."""
+    w, b = words.ctypes.data + 4 * layer[0], biases.ctypes.data + 4 * layer[1]
+    if bfloat and ending == 0:
+        hidden_bfloat(w, b, x, y, layer[2], layer[3])
+    elif bfloat and ending == 1:
+        linear_bfloat(w, b, x, y, layer[2], layer[3])
+    elif bfloat:
+        masked_bfloat(w, b, x, y, layer[2], layer[3], kept)
+    elif ending == 0:
+        hidden_float(w, b, x, y, layer[2], layer[3])
+    elif ending == 1:
+        linear_float(w, b, x, y, layer[2], layer[3])
+    else:
+        masked_float(w, b, x, y, layer[2], layer[3], kept)
+
+
+@kernel
+def load(bfloat: bool, geometry: Any, start: int, count: int, out: Any) -> None:
+    """Neighbouring samples' features as words; lanes from `count` on become zero."""
+    half, top, shift = np.uint32(0x8000), np.uint32(0xFFFF0000), np.uint32(16)
+    rows = geometry.shape[0]
+    for k in range(-(-rows // 2) if bfloat else rows):
+        into = out[k]
+        if bfloat:
+            low, high = (
+                geometry[2 * k][start : start + count],
+                geometry[min(2 * k + 1, rows - 1)][start : start + count],
+            )
+            for i in range(count):
+                into[i] = ((low[i] + half) >> shift) | ((high[i] + half) & top)
+        else:
+            into[:count] = geometry[k][start : start + count]
+        for i in range(count, BLOCK):
+            into[i] = 0
+
+
+@kernel
+def gather(bfloat: bool, geometry: Any, order: Any, out: Any) -> None:
+    """As `load` for the samples in `order`, at most a block."""
+    half, top, shift = np.uint32(0x8000), np.uint32(0xFFFF0000), np.uint32(16)
+    rows, count = geometry.shape[0], order.shape[0]
+    for k in range(-(-rows // 2) if bfloat else rows):
+        into = out[k]
+        if bfloat:
+            low, high = geometry[2 * k], geometry[min(2 * k + 1, rows - 1)]
+            for i in range(count):
+                at = np.uint64(order[i])
+                into[i] = ((low[at] + half) >> shift) | ((high[at] + half) & top)
+        else:
+            row = geometry[k]
+            for i in range(count):
+                into[i] = row[np.uint64(order[i])]
+        for i in range(count, BLOCK):
+            into[i] = 0
+
+
+@kernel
+def densities(bfloat: bool, layers: Any, words: Any, biases: Any, parts: Any, at: int) -> None:
+    """From `JOINED`'s features to `FOUND`."""
+    joined, first, second = at + 256 * parts[JOINED], at + 256 * parts[AFTER_FIRST], at + 256 * parts[AFTER_SECOND]
+    if layers[INNER, 3]:
+        inner = joined + 256 * layers[INNER, 2]
+        product(bfloat, 0, layers[INNER], words, biases, joined, inner, 0)
+    product(bfloat, 0, layers[FIRST], words, biases, joined, first, 0)
+    product(bfloat, 0, layers[SECOND], words, biases, first, second, 0)
+    product(bfloat, 1, layers[THIRD], words, biases, second, at + 256 * parts[FOUND], 0)
+
+
+@kernel
+def queue(bfloat: bool, first_view: int, layers: Any, parts: Any, space: Any) -> None:
+    """`FOUND` and the views, joined for the colour layers; `first_view` is the row of `QUEUED` the views begin at."""
+    rows = layers[THIRD, 3] * TILE
+    found = space[parts[FOUND] : parts[FOUND] + rows]
+    queued = space[parts[QUEUED] : parts[QUEUED] + first_view]
+    if bfloat:
+        pair_rows(found, queued)
+    else:
+        for row in range(rows):
+            for i in range(BLOCK):
+                queued[row, i] = found[row, i]
+
+
+@kernel
+def look(views: Any, rays: Any, into: Any) -> None:
+    """The views' words of the rays of a block's samples."""
+    for i in range(rays.shape[0]):
+        view = views[np.uint64(rays[i])]
+        for k in range(view.shape[0]):
+            into[k, i] = view[k]
+
+
+@kernel
+def colours(bfloat: bool, layers: Any, words: Any, biases: Any, parts: Any, at: int) -> None:
+    """From `QUEUED` to `COLOURS`."""
+    hidden = at + 256 * parts[HIDDEN]
+    product(bfloat, 0, layers[COLOUR_IN], words, biases, at + 256 * parts[QUEUED], hidden, 0)
+    product(bfloat, 1, layers[COLOUR_OUT], words, biases, hidden, at + 256 * parts[COLOURS], 0)
+
+
+@kernel
+def forward(
+    bfloat: bool, geometry: Any, rays: Any, views: Any, layers: Any, words: Any, biases: Any, parts: Any, space: Any,
+    out: Any,
+) -> None:  # fmt: skip
+    """Fills `out (1 or 4, N)` with the logits of density and colour of every sample of `geometry (columns, N)`."""
+    at, count = space.ctypes.data, geometry.shape[1]
+    found, shown = space[parts[FOUND]].view(np.float32), space[parts[COLOURS] : parts[COLOURS] + 3].view(np.float32)
+    view_row = layers[COLOUR_IN, 2] - views.shape[1]
+    for start in range(0, count, BLOCK):
+        size = min(BLOCK, count - start)
+        load(bfloat, geometry, start, size, space[parts[JOINED] :])
+        densities(bfloat, layers, words, biases, parts, at)
+        for i in range(size):
+            out[0, start + i] = found[i]
+        if out.shape[0] > 1:
+            queue(bfloat, view_row, layers, parts, space)
+            look(views, rays[start : start + size], space[parts[QUEUED] + view_row :])
+            colours(bfloat, layers, words, biases, parts, at)
+            for c in range(3):
+                for i in range(size):
+                    out[1 + c, start + i] = shown[c, i]
+
+
+@kernel
+def weigh(
+    bfloat: bool, number: int, gradient: int, inputs: int, turn: bool, layers: Any, sums: Any, stride: int, parts: Any,
+    at: int, into: Any, into_bias: Any,
+) -> None:  # fmt: skip
+    """Adds a layer's weight gradient, given the addresses of its outputs' gradient and its inputs.
+
+    `turn` is False where the inputs lie in `COLUMNS` already.
+    """
+    tiles, vectors = layers[number, 3], sums[number, 1]
+    columns, rows = at + 256 * parts[COLUMNS], at + 256 * parts[ROWS]
+    target, bias = into.ctypes.data + 4 * sums[number, 0], into_bias.ctypes.data + 4 * sums[number, 2]
+    if bfloat:
+        if turn:
+            transpose_bfloat(inputs, columns, stride // 16, stride)
+        split_rows(gradient, rows, tiles * (TILE // 2))
+        outer_bfloat(rows, columns, target, bias, tiles, vectors, stride)
+    else:
+        if turn:
+            transpose_float(inputs, columns, stride // 16, stride)
+        outer_float(gradient, columns, target, bias, tiles, vectors, stride)
+
+
+@kernel
+def backward(
+    bfloat: bool, order: Any, pulls: Any, geometry: Any, rays: Any, views: Any, layers: Any, words: Any, biases: Any,
+    parts: Any, space: Any, sums: Any, into: Any, into_bias: Any, spread: bool, out: Any,
+) -> None:  # fmt: skip
+    """Adds the weights' gradients and fills `out (columns, K)` with the geometry's, or these places of it if `spread`.
+
+    `order (K,)` names the samples to go back through, `pulls (1 or 4, K)` are the gradients of their logits. The
+    weights' gradients go into `into` and `into_bias`, laid out as `sums` says.
+    """
+    at = space.ctypes.data
+    joined, first, second = at + 256 * parts[JOINED], at + 256 * parts[AFTER_FIRST], at + 256 * parts[AFTER_SECOND]
+    queued, hidden = at + 256 * parts[QUEUED], at + 256 * parts[HIDDEN]
+    by_colour, by_hidden, by_found = (
+        at + 256 * parts[BY_COLOUR], at + 256 * parts[BY_HIDDEN], at + 256 * parts[BY_FOUND]
+    )  # fmt: skip
+    by_second, by_first = at + 256 * parts[BY_SECOND], at + 256 * parts[BY_FIRST]
+    by_inner = by_first + 256 * layers[TO_INNER, 2]
+    found_rows = layers[THIRD, 3] * TILE
+    found = space[parts[FOUND] : parts[FOUND] + found_rows]
+    found_pull = found.view(np.float32)
+    colour_words = 2 if bfloat else 4
+    shown = space[parts[COLOURS] : parts[COLOURS] + 4]
+    shown_pull = shown.view(np.float32)
+    paired_found = space[parts[BY_FOUND] : parts[BY_FOUND] + layers[TO_SECOND, 2]]
+    paired_colour = space[parts[BY_COLOUR] : parts[BY_COLOUR] + colour_words]
+    view_row = layers[COLOUR_IN, 2] - views.shape[1]
+    geometry_pull = space[parts[FOUND] : parts[FOUND] + layers[TO_GEOMETRY, 3] * TILE].view(np.float32)
+    for start in range(0, order.shape[0], BLOCK):
+        size = min(BLOCK, order.shape[0] - start)
+        gather(bfloat, geometry, order[start : start + size], space[parts[JOINED] :])
+        densities(bfloat, layers, words, biases, parts, at)
+        if pulls.shape[0] > 1:
+            queue(bfloat, view_row, layers, parts, space)
+            look(views, rays[order[start : start + size]], space[parts[QUEUED] + view_row :])
+            colours(bfloat, layers, words, biases, parts, at)
+            for c in range(4):
+                for i in range(BLOCK):
+                    shown_pull[c, i] = pulls[1 + c, start + i] if c < 3 and i < size else np.float32(0)
+            if bfloat:
+                pair_rows(shown, paired_colour)
+            else:
+                paired_colour[:] = shown
+            stride = sums[COLOUR_OUT, 1] * 16
+            weigh(
+                bfloat, COLOUR_OUT, by_colour, hidden, True, layers, sums, stride, parts, at, into, into_bias
+            )  # fmt: skip
+            product(bfloat, 2, layers[TO_HIDDEN], words, biases, by_colour, by_hidden, hidden)
+            stride = sums[COLOUR_IN, 1] * 16
+            weigh(bfloat, COLOUR_IN, by_hidden, queued, True, layers, sums, stride, parts, at, into, into_bias)
+            product(bfloat, 1, layers[TO_FOUND], words, biases, by_hidden, at + 256 * parts[FOUND], 0)
+        else:
+            found[:] = 0
+        for i in range(size):
+            found_pull[0, i] += pulls[0, start + i]
+        if bfloat:
+            pair_rows(found, paired_found)
+        else:
+            paired_found[:] = found
+        stride = sums[THIRD, 1] * 16
+        weigh(bfloat, THIRD, by_found, second, True, layers, sums, stride, parts, at, into, into_bias)
+        product(bfloat, 2, layers[TO_SECOND], words, biases, by_found, by_second, second)
+        stride = sums[SECOND, 1] * 16
+        weigh(bfloat, SECOND, by_second, first, True, layers, sums, stride, parts, at, into, into_bias)
+        product(bfloat, 2, layers[TO_FIRST], words, biases, by_second, by_first, first)
+        stride = sums[FIRST, 1] * 16
+        weigh(bfloat, FIRST, by_first, joined, True, layers, sums, stride, parts, at, into, into_bias)
+        if layers[INNER, 3]:
+            product(
+                bfloat, 2, layers[TO_INNER], words, biases, by_first, by_inner, joined + 256 * layers[INNER, 2]
+            )  # fmt: skip
+            weigh(bfloat, INNER, by_inner, joined, False, layers, sums, stride, parts, at, into, into_bias)
+        product(bfloat, 1, layers[TO_GEOMETRY], words, biases, by_first, at + 256 * parts[FOUND], 0)
+        for row in range(out.shape[0]):
+            into_row, pull = out[row], geometry_pull[row]
+            for i in range(size):
+                into_row[np.uint64(order[start + i] if spread else start + i)] = pull[i]
+
+
+@kernel
+def place(bfloat: bool, weight: Any, turned: bool, row: int, column: int, depth: int, out: Any) -> None:
+    """Writes a matrix, or its transpose, at (row, column) of a packed one whose tiles have `depth` words."""
+    half, shift = np.uint32(0x7FFF), np.uint32(16)
+    for a in range(weight.shape[0]):
+        for b in range(weight.shape[1]):
+            r, c = (row + b, column + a) if turned else (row + a, column + b)
+            bits = weight[a, b]
+            if bfloat:
+                bits = (bits + half + ((bits >> shift) & np.uint32(1))) >> shift
+                at = ((r // TILE) * depth + c // 2) * TILE + r % TILE
+                out[at] |= (bits << shift) if c % 2 else bits
+            else:
+                out[((r // TILE) * depth + c) * TILE + r % TILE] = bits
+
+
+@kernel
+def select(
+    sigma: Any, by_sigma: Any, colour: Any, by_colour: Any, limit: float, bound: float, order: Any, pulls: Any
+) -> int:  # fmt: skip
+    """Gradients of the logits of the samples that are worth going back through; returns how many.
+
+    A sample is kept as it is if any of its gradients reaches `bound`; below that it is kept with probability
+    `largest / bound` and made larger by the inverse, so that sums come out right on average. Chance is a hash of the
+    sample's place and its gradient.
+    """
+    count, zero = sigma.shape[0], np.float32(0)
+    span, low = np.float32(1 / 1.002), np.float32(0.001)
+    bits_of = pulls[0].view(np.uint32)
+    kept = 0
+    for i in range(count):
+        d = by_sigma[i] * sigma[i] if sigma[i] < limit else zero
+        largest = abs(d)
+        r = g = b = zero
+        if colour.shape[0]:
+            x, y, z = (colour[i, 0] + low) * span, (colour[i, 1] + low) * span, (colour[i, 2] + low) * span
+            r = by_colour[i, 0] * np.float32(1.002) * x * (np.float32(1) - x)
+            g = by_colour[i, 1] * np.float32(1.002) * y * (np.float32(1) - y)
+            b = by_colour[i, 2] * np.float32(1.002) * z * (np.float32(1) - z)
+            largest = max(max(largest, abs(r)), max(abs(g), abs(b)))
+        if largest == zero:
+            continue
+        scale = np.float32(1)
+        if largest < bound:
+            pulls[0, kept] = largest
+            h = np.uint32(bits_of[kept] ^ (np.uint32(i) * np.uint32(0x9E3779B1)))
+            h = np.uint32((h ^ (h >> np.uint32(16))) * np.uint32(0x85EBCA6B))
+            h = np.uint32((h ^ (h >> np.uint32(13))) * np.uint32(0xC2B2AE35))
+            h = np.uint32(h ^ (h >> np.uint32(16)))
+            if np.float32(h >> np.uint32(8)) * np.float32(2.0**-24) * bound >= largest:
+                continue
+            scale = np.float32(bound) / largest
+        order[kept] = i
+        pulls[0, kept] = d * scale
+        if colour.shape[0]:
+            pulls[1, kept], pulls[2, kept], pulls[3, kept] = r * scale, g * scale, b * scale
+        kept += 1
+    return kept

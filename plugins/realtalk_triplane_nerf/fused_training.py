@@ -1,0 +1,208 @@
+"""The field's networks for training: one differentiable operation over `_train_kernel` instead of one per layer.
+
+The plain form of the same computation is in `TriplaneField.forward`; tests hold values and gradients together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int64
+from torch import Tensor
+
+from realtalk_core.nn import simd
+from realtalk_core.nn._jit import array, on_cpu
+from realtalk_core.nn.simd_gradient import columns_stride
+from realtalk_triplane_nerf import _train_kernel as kernel
+
+if TYPE_CHECKING:
+    from realtalk_triplane_nerf.field import TriplaneField
+
+BLOCK, TILE = simd.BLOCK, simd.TILE
+Scatter = Callable[[Int64[Tensor, "K"], Float32[Tensor, "columns K"]], None]
+
+
+def available(field: TriplaneField) -> bool:
+    """Whether the kernel runs here: on the CPU, with bfloat16 products if those are asked for."""
+    return on_cpu(field.tables) and (field.compute == torch.float32 or simd.bfloat_products())
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Where everything lies for networks of given sizes; see `_train_kernel` for `layers`, `sums` and `parts`."""
+
+    layers: Any
+    sums: Any
+    parts: Any
+    words: int
+    biases: int
+    room: int
+    into: int
+    into_bias: int
+
+    @classmethod
+    @lru_cache
+    def of(cls, columns: int, inner: int, width: int, found: int, views: int, bfloat: bool) -> _Plan:
+        c, h, w, g, v = (simd.padded(n) for n in (columns, inner, width, found, views))
+        per_word = 2 if bfloat else 1
+        inputs = (c, c + h, w, w, g + v, w, TILE, w, g, w, w, w + h)
+        outputs = (h, w, w, g, w, TILE, w, g, w, w, h, c)
+        layers, word, bias = [], 0, 0
+        for number, (i, o) in enumerate(zip(inputs, outputs, strict=True)):
+            at = bias if number < kernel.TO_HIDDEN else sum(outputs[: kernel.TO_HIDDEN])
+            layers.append((word, at, i // per_word, o // TILE))
+            word += i // per_word * o
+            bias += o if number < kernel.TO_HIDDEN else 0
+        sums, into, into_bias = [], 0, 0
+        for i, o in zip(inputs[: kernel.TO_HIDDEN], outputs[: kernel.TO_HIDDEN], strict=True):
+            stride = columns_stride(i)
+            sums.append((into, stride // simd.LANES, into_bias))
+            into, into_bias = into + o * stride, into_bias + o * simd.LANES
+        joined, wide = columns_stride(c + h), columns_stride(w)
+        rows = [x // per_word for x in (joined, wide, wide, columns_stride(g + v), wide)]
+        rows += [max(g, c), TILE, TILE, w, g, w, w + h, max(w, h, g)]
+        most = max(joined, wide, columns_stride(g + v))
+        rows.append(-(-BLOCK // per_word * most // BLOCK))
+        parts = np.cumsum([0, *rows])
+        return cls(
+            np.array(layers, np.int64), np.array(sums, np.int64), parts[:-1].astype(np.int64), word,
+            bias + max(outputs), int(parts[-1]), into, into_bias,
+        )  # fmt: skip
+
+    def space(self) -> Any:
+        """Room for a block, all zeros, each row at the beginning of a cache line."""
+        words = np.zeros((self.room + 1) * BLOCK, np.uint32)
+        start = -words.ctypes.data % 64 // 4
+        return words[start : start + self.room * BLOCK].reshape(self.room, BLOCK)
+
+
+def _packed(plan: _Plan, bfloat: bool, matrices: list[Tensor], biases: list[Tensor | None]) -> tuple[Any, Any]:
+    """All layers' words and biases; the first layer's matrix and the colours' first one each come in two parts."""
+    inner, plain, gated, second, third, on_found, on_view, out = (array(m).view(np.uint32) for m in matrices)
+    c = simd.padded(inner.shape[1])
+    w, g = simd.padded(second.shape[0]), simd.padded(third.shape[0])
+    words, values = np.zeros(plan.words, np.uint32), np.zeros(plan.biases, np.float32)
+    for number, weight, turned, column in (
+        (kernel.INNER, inner, False, 0), (kernel.FIRST, plain, False, 0), (kernel.FIRST, gated, False, c),
+        (kernel.SECOND, second, False, 0), (kernel.THIRD, third, False, 0), (kernel.COLOUR_IN, on_found, False, 0),
+        (kernel.COLOUR_IN, on_view, False, g), (kernel.COLOUR_OUT, out, False, 0),
+        (kernel.TO_HIDDEN, out, True, 0), (kernel.TO_FOUND, on_found, True, 0), (kernel.TO_SECOND, third, True, 0),
+        (kernel.TO_FIRST, second, True, 0), (kernel.TO_INNER, gated, True, 0), (kernel.TO_GEOMETRY, plain, True, 0),
+        (kernel.TO_GEOMETRY, inner, True, w),
+    ):  # fmt: skip
+        first, _, depth, tiles = plan.layers[number]
+        kernel.place(bfloat, weight, turned, 0, column, depth, words[first : first + depth * tiles * TILE])
+    for number, bias in enumerate(biases):
+        if bias is not None:
+            start = plan.layers[number, 1]
+            values[start : start + len(bias)] = array(bias)
+    return words, values
+
+
+class _Networks(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, geometry: Tensor, given: tuple[Any, ...], hidden: Tensor, weight: Tensor, bias: Tensor,
+        second: Tensor, second_bias: Tensor, third: Tensor, third_bias: Tensor, seen: Tensor, seen_bias: Tensor,
+        out: Tensor, out_bias: Tensor,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        bfloat, harmonics, rays, limit = given[:4]
+        columns, inner, found = len(geometry), len(hidden), len(third)
+        plan = _Plan.of(columns, inner, len(second), found, seen.shape[1] - found, bfloat)
+        matrices = [hidden, weight[:, :columns], weight[:, columns:], second, third, seen[:, :found], seen[:, found:]]
+        packed = _packed(
+            plan, bfloat, [*matrices, out], [None, bias, second_bias, third_bias, seen_bias, out_bias]
+        )  # fmt: skip
+        if harmonics is None:
+            views, rays = torch.empty(0, 0, dtype=torch.int32), torch.empty(0, dtype=torch.long)
+        else:
+            views = torch.nn.functional.pad(harmonics, (0, -harmonics.shape[1] % TILE))
+            views = (views.bfloat16() if bfloat else views.float()).contiguous().view(torch.int32)
+        logits = torch.empty(1 if harmonics is None else 4, geometry.shape[1])
+        fixed = (
+            array(geometry).view(np.uint32), array(rays), array(views).view(np.uint32), plan.layers, *packed, plan.parts
+        )  # fmt: skip
+        kernel.forward(bfloat, *fixed, plan.space(), logits.numpy())
+        sigma = torch.exp(logits[0].clamp_(max=limit))
+        colour = (torch.sigmoid(logits[1:]) * 1.002 - 0.001).T.contiguous() if len(logits) > 1 else torch.empty(0, 3)
+        ctx.save_for_backward(sigma, colour)
+        ctx.fixed, ctx.plan, ctx.given = fixed, plan, given
+        ctx.sizes = columns, inner, len(second), found, seen.shape[1] - found
+        return sigma, colour
+
+    @staticmethod
+    def backward(ctx: Any, by_sigma: Tensor, by_colour: Tensor) -> tuple[Tensor | None, ...]:
+        sigma, colour = ctx.saved_tensors
+        bfloat, _, _, limit, spare, scatter = ctx.given
+        plan, (columns, inner, width, found, views) = ctx.plan, ctx.sizes
+        order, pulls = np.empty(len(sigma), np.int64), np.empty((4 if len(colour) else 1, len(sigma)), np.float32)
+        kept = kernel.select(
+            array(sigma), array(by_sigma), array(colour), array(by_colour), np.float32(np.exp(np.float32(limit))),
+            np.float32(spare), order, pulls,
+        )  # fmt: skip
+        order = order[:kept]
+        into, into_bias = np.zeros(plan.into, np.float32), np.zeros(plan.into_bias, np.float32)
+        by_geometry = torch.zeros(columns, len(sigma)) if scatter is None else torch.empty(columns, kept)
+        geometry, rays, view_words, layers, words, biases, parts = ctx.fixed
+        kernel.backward(
+            bfloat, order, pulls, geometry, rays, view_words, layers, words, biases, parts, plan.space(), plan.sums,
+            into, into_bias, scatter is None, by_geometry.numpy(),
+        )  # fmt: skip
+        if scatter is not None:
+            scatter(torch.from_numpy(order), by_geometry)
+        outputs = (inner, width, width, found, width, 3)
+        weights, bias = [], []
+        for number, rows in enumerate(outputs):
+            start, vectors, at = plan.sums[number]
+            stop = start + simd.padded(rows) * vectors * simd.LANES
+            tiles = torch.from_numpy(into[start:stop]).view(-1, vectors, TILE, simd.LANES)
+            weights.append(tiles.transpose(1, 2).reshape(-1, vectors * simd.LANES)[:rows])
+            sums = torch.from_numpy(into_bias[at : at + rows * simd.LANES])
+            bias.append(sums.view(rows, simd.LANES).sum(1))
+        c, g = simd.padded(columns), simd.padded(found)
+        first = torch.cat((weights[1][:, :columns], weights[1][:, c : c + inner]), 1)
+        seen = torch.cat((weights[4][:, :found], weights[4][:, g : g + views]), 1)
+        density = (
+            by_geometry if scatter is None else None, None, weights[0][:, :columns], first, bias[1],
+            weights[2][:, :width], bias[2], weights[3][:, :width], bias[3],
+        )  # fmt: skip
+        return *density, *((seen, bias[4], weights[5][:, :width], bias[5]) if len(colour) else (None,) * 4)
+
+
+def evaluate(
+    geometry: Float32[Tensor, "columns N"],
+    folded: tuple[Tensor, Tensor, Tensor],
+    layers: tuple[tuple[Tensor, Tensor], ...],
+    harmonics: Float[Tensor, "R V"] | None,
+    rays: Int64[Tensor, "N"] | None,
+    compute: torch.dtype,
+    limit: float,
+    spare: float = 0.0,
+    scatter: Scatter | None = None,
+) -> tuple[Float32[Tensor, "N"], Float32[Tensor, "N 3"] | None]:
+    """Density and colour of samples, differentiable in `geometry` and every weight.
+
+    Args:
+        geometry: Encoded samples.
+        folded: Gates' inner layers, and weight and bias of the first layer; see `TriplaneField.folded`.
+        layers: Weight and bias of the second, the third, the layer on (its output, harmonics), and the last.
+        harmonics: Of each ray; None to skip colour.
+        rays: Each sample's ray.
+        compute: Products in `torch.bfloat16` (sums are float32) or `torch.float32`.
+        limit: Densities' logarithms end here.
+        spare: Samples the gradients of whose logits all stay below this are gone back through only now and then, and
+            then count for more: gradients are right on average. 0 goes back through every sample that has any.
+        scatter: Takes the geometry's gradient for some samples (their numbers, columns × them) instead of autograd.
+
+    Returns:
+        Density per centimetre; colour in [−0.001, 1.001].
+    """
+    given = (compute == torch.bfloat16, harmonics, rays, limit, spare, scatter)
+    flat = [x for pair in layers for x in pair]
+    sigma, colour = _Networks.apply(geometry, given, *folded, *flat)  # type: ignore[no-untyped-call]
+    return sigma, None if harmonics is None else colour
