@@ -58,7 +58,7 @@ class TriplaneNerfConfig(ComponentConfig):
     finest: int = Field(512, ge=8, le=4096)
     """Cells along the head's box at the finest level."""
 
-    log2_entries: int = Field(14, ge=6, le=20)
+    log2_entries: int = Field(16, ge=6, le=20)
     """Base-2 logarithm of the entries of each table."""
 
     width: int = Field(64, ge=8, le=256)
@@ -88,6 +88,10 @@ class TriplaneNerfConfig(ComponentConfig):
     tolerance: float = Field(1 / 256, ge=0.0, le=0.5)
     """Most that rendering faster may change a premultiplied colour: rays end, and colours are spared, where less than
     this can still be seen. 0 evaluates every sample."""
+
+    static_tolerance: float = Field(1 / 256, ge=0.0, le=0.5)
+    """Most that knowing what never moves may change a premultiplied colour: cells that are empty under all conditions
+    are passed by, gates are left out where they make no difference. 0 measures nothing and evaluates everything."""
 
     chunks_per_step: int = Field(16, ge=1, le=64)
     """Frames that a training step draws rays from; each is one chunk of work."""

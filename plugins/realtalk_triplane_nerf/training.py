@@ -14,7 +14,7 @@ from realtalk_core.errors import UserError
 from realtalk_core.expression import ExpressionBasis
 from realtalk_core.landmarks import LIPS_INNER, LIPS_OUTER
 from realtalk_core.nn.accumulate import accumulated_loss
-from realtalk_core.nn.hashgrid import PlaneGrids
+from realtalk_core.nn.hashgrid import PlaneGrids, PlaneLayout
 from realtalk_core.nn.losses import opacity_entropy
 from realtalk_core.nn.marching import Shell
 from realtalk_core.nn.occupancy import Occupancy
@@ -68,6 +68,7 @@ def optimizer_of(field: TriplaneField, config: TriplaneNerfConfig) -> torch.opti
         ],
         betas=(config.momentum, 0.99),
         eps=1e-15,
+        fused=True,  # one pass over the planes; a tenth of the time
     )
 
 
@@ -180,12 +181,14 @@ class Trainer:
 
     def training_step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Scalars of one step; chunks run on worker threads."""
-        parameters, grids = list(self.field.parameters()), self.field.grids()
+        parameters, grids, layout = list(self.field.parameters()), self.field.grids(), self.field.layout
+        nodes = (layout.empty_nodes, layout.folded) if isinstance(layout, PlaneLayout) else (None, None)
         return accumulated_loss(
             lambda k, sink: self._chunk_loss(batch, k, step, sink, grids),
             list(range(len(batch["rows"]))),
             parameters,
-            sunk=self.field.tables,
+            self.field.tables,
+            *nodes,
         )
 
     def _chunk_loss(
