@@ -8,7 +8,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from realtalk_core.errors import ShapeError
+from realtalk_core.errors import ShapeError, UserError
 from realtalk_core.nn import cuda_planes
 from realtalk_core.nn._jit import on_cpu
 from realtalk_core.nn.marching import Shell
@@ -18,6 +18,7 @@ from realtalk_core.nn.warp import WarpField
 from realtalk_core.stages import Batch
 from realtalk_core.training.data import TrainingData
 from realtalk_core.types import CameraTrack, Drive, FrameBatch, Scheme
+from realtalk_triplane_nerf.attention_maps import maps_of_rays, names
 from realtalk_triplane_nerf.condition import features_of, in_scheme
 from realtalk_triplane_nerf.config import TriplaneNerfConfig
 from realtalk_triplane_nerf.field import FrameCondition, TriplaneField, compute_type
@@ -137,18 +138,65 @@ class TriplaneNerf:
             ShapeError: if drive, cameras and region differ in length or size.
             UserError: if the drive lacks blendshapes, or has 68 landmarks where 478 are needed.
         """
-        if len(drive) != len(cameras):
-            raise ShapeError(f"TriplaneNerf.render: drive has {len(drive)} frames, cameras {len(cameras)}")
         if region is not None and region.shape != (len(cameras), cameras.height, cameras.width):
             raise ShapeError(
                 f"TriplaneNerf.render: region is {tuple(region.shape)}, pictures are "
                 f"{(len(cameras), cameras.height, cameras.width)}"
             )
-        renderer = self if self.trainer is None else self.from_state(self.config, self.state())
+        renderer, points, features, scores = self._driven(drive, cameras)
+        return renderer._batches(points, features, scores, cameras, region)
+
+    @torch.no_grad()
+    def attention_maps(self, drive: Drive, cameras: CameraTrack) -> dict[str, Tensor]:
+        """How much of the landmarks' code and of each blendshape the gates let through; see `AttentionMaps`.
+
+        Raises:
+            ShapeError: if drive and cameras differ in length.
+            UserError: as `render`; or if it was trained without attention.
+        """
+        if self.field.mouth is None:
+            raise UserError(
+                "renderer triplane_nerf was trained without attention, so there is nothing to show",
+                "Train it with --set renderer.attention=true.",
+            )
+        renderer, points, features, scores = self._driven(drive, cameras)
+        device, warper = renderer.device, renderer.head.warper
+        found = names(self.config)
+        maps = torch.zeros(len(found), len(cameras), cameras.height * cameras.width)
+        for k in range(len(cameras)):
+            warp = None if warper is None else warper.field(points[k]).to(device)
+            condition = FrameCondition(features[k].to(device), scores[k].to(device))
+            origin, directions, rays = renderer._rays(warp, cameras[k : k + 1])
+            for some in rays.split(RAYS):
+                rows = maps_of_rays(
+                    renderer.field, renderer.shell, warp, condition, origin, directions[some], self.config
+                )
+                maps[:, k, some.cpu()] = rows.T.cpu()
+        return dict(zip(found, maps.view(len(found), len(cameras), cameras.height, cameras.width), strict=True))
+
+    def _driven(self, drive: Drive, cameras: CameraTrack) -> tuple[Self, Tensor, Tensor, Tensor]:
+        """The renderer as it would be loaded, and points, features and scores of a drive."""
+        if len(drive) != len(cameras):
+            raise ShapeError(f"TriplaneNerf: drive has {len(drive)} frames, cameras {len(cameras)}")
+        renderer = self if self.trainer is None else self.from_state(self.config, self.state()).to(self.device)
         features, scores = features_of(drive, renderer.head.basis, self.config)
         scheme: Scheme = "mediapipe478" if len(renderer.head.basis.neutral) == 478 else "ibug68"
-        points = in_scheme(drive.landmarks, scheme).points.float()
-        return renderer._batches(points, features, scores, cameras, region)
+        return renderer, in_scheme(drive.landmarks, scheme).points.float(), features, scores
+
+    def _rays(
+        self, warp: WarpField | None, camera: CameraTrack, region: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Origin and directions of a picture's rays, and the indices of those that may meet the head."""
+        shell, device = self.shell, self.device
+        origin, directions = camera_rays(
+            pixel_centres(camera.width, camera.height).to(device),
+            camera.pose[0].float().to(device),
+            camera.intrinsics.float().to(device),
+        )
+        margin = 0.0 if warp is None else warp.reach()
+        near, far = meet_box(origin, directions, shell.low - margin, shell.high + margin)
+        wanted = far > near if region is None else (far > near) & region.flatten().to(device)
+        return origin, directions, wanted.nonzero().flatten()
 
     def _batches(
         self, points: Tensor, features: Tensor, scores: Tensor, cameras: CameraTrack, region: Tensor | None
@@ -183,16 +231,7 @@ class TriplaneNerf:
                 self.fused = FusedField.of(self.field, self.shell, self.config)
             picture = self.fused.render(condition, warp, camera, region)[0].flatten(0, 1)
         else:
-            shell, device = self.shell, self.device
-            origin, directions = camera_rays(
-                pixel_centres(camera.width, camera.height).to(device),
-                camera.pose[0].float().to(device),
-                camera.intrinsics.float().to(device),
-            )
-            margin = 0.0 if warp is None else warp.reach()
-            near, far = meet_box(origin, directions, shell.low - margin, shell.high + margin)
-            wanted = far > near if region is None else (far > near) & region.flatten().to(device)
-            picture = self._plain(condition, warp, origin, directions, wanted.nonzero().flatten())
+            picture = self._plain(condition, warp, *self._rays(warp, camera, region))
         alpha = picture[:, 3:].clamp(0, 1)
         whole = torch.cat(((picture[:, :3] / picture[:, 3:].clamp(min=1e-3)).clamp(0, 1), alpha), 1)
         return whole.reshape(camera.height, camera.width, 4)

@@ -1,4 +1,4 @@
-"""`realtalk inspect`: what a file or folder of RealTalk's is, without loading a tensor."""
+"""`realtalk inspect`: what a file or folder of RealTalk's is, and what an avatar's renderer listens to."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from realtalk_core.cli.common import JsonOption, say, say_json
+from realtalk_core.cli.common import DeviceOption, JsonOption, installed, say, say_json, table
 from realtalk_core.errors import UserError
 
 
@@ -18,14 +18,50 @@ def register(app: typer.Typer) -> None:
     @app.command(short_help="What a capture, avatar, checkpoint or video is.")
     def inspect(
         path: Annotated[Path, typer.Argument(help="A capture, an avatar, a checkpoint or a video.")],
+        attention: Annotated[
+            Path | None,
+            typer.Option(
+                help="Of an avatar: write heat maps of which region listens to which condition into this new folder.",
+                metavar="DIR",
+            ),
+        ] = None,
+        frames: Annotated[int, typer.Option(help="With --attention: how many frames.", min=1, max=100)] = 4,
+        device: DeviceOption = "auto",
         as_json: JsonOption = False,
     ) -> None:
-        """Says what a capture, avatar, checkpoint or video is and what it holds."""
+        """Says what a capture, avatar, checkpoint or video is and what it holds; --attention shows what listens where.
+
+        With --attention, `groups_FRAME.png` and `parts_FRAME.png` show a rendered frame beside its maps, and
+        `regions.csv` holds their mean over mouth, eyes, brows, nose, cheeks and chin, forehead, and the rest.
+        """
         facts = describe(path)
+        if attention is not None:
+            _attention(path, facts["kind"], attention, frames, device, as_json)
+            return
         if as_json:
             say_json(facts)
         else:
             _show(facts)
+
+
+def _attention(path: Path, kind: str, folder: Path, frames: int, device: str, as_json: bool) -> None:
+    if kind != "avatar":
+        raise UserError(f"--attention: {path} is a {kind}, not an avatar", "Name an avatar's folder.")
+    from realtalk_core.attention import REGIONS, attention_of, check_folder, write_attention
+    from realtalk_core.avatar import Avatar
+
+    check_folder(folder)
+    found = attention_of(Avatar.open(path, installed()), frames, device=device)
+    files, means = write_attention(found, folder), found.table()
+    if as_json:
+        say_json({"files": [str(file) for file in files], "regions": means})
+        return
+    shown = [region for region in REGIONS if any(region in row for row in means.values())]
+    say(f"{folder}: {len(files)} files; mean of each map over {len(found.frames)} frames")
+    rows = [
+        [name, *(f"{row[region]:.4g}" if region in row else "-" for region in shown)] for name, row in means.items()
+    ]
+    table([["", *shown], *rows], "  ")
 
 
 def describe(path: Path) -> dict[str, Any]:
