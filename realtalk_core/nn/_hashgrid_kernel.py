@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 
 from realtalk_core.nn._jit import kernel
-from realtalk_core.nn._scatter import add_level
+from realtalk_core.nn._scatter import PRIME, add_hashed, add_level
 from realtalk_core.nn.simd import BLOCK, read_level
 
-_PRIME = np.uint32(2654435761)
+_PRIME = np.uint32(PRIME)
 _ONE = np.uint32(1)
 _BLOCK = 2048
+_TILE = 1 << 15
+"""Points whose gradient is scattered table by table."""
 
 
 @kernel
@@ -120,60 +122,71 @@ def encode_grids(points: Any, grids: Any, sides: Any, starts: Any, out: Any) -> 
 
 @kernel
 def encode_grids_backward(points: Any, grad: Any, sides: Any, starts: Any, into: Any) -> None:
-    """Adds the gradient of unhashed grids, given `grad (columns, N)` at `points (3, N)` in [0, 1], into `into (V,)`.
+    """Adds the gradient, given `grad (columns, N)` at `points (3, N)` in [0, 1], into `into (V,)`.
 
-    Points whose whole gradient is zero (behind a surface) are left out where that is more than a quarter of them.
+    A table is a plain grid there, or hashed where `starts` leaves no room for its nodes. Points whose whole gradient is
+    zero (behind a surface) are left out where that is more than a quarter of them. Tables are outside and many points
+    inside: all tables together outgrow the second-level cache, most single ones do not.
     """
-    count, columns, levels = points.shape[1], grad.shape[0], sides.shape[0]
-    packed = np.empty((columns + 3, _BLOCK), np.float32)
-    size, zero = np.empty(_BLOCK, np.float32), np.float32(0)
-    for start in range(0, count, _BLOCK):
-        stop = min(count, start + _BLOCK)
-        size[: stop - start] = zero
-        for k in range(columns):
-            row = grad[k]
-            for i in range(start, stop):
-                size[i - start] += abs(row[i])
-        live = 0
+    count, levels = points.shape[1], sides.shape[0]
+    for start in range(0, count, _TILE):
+        stop = min(count, start + _TILE)
+        some, pull = points[:, start:stop], grad[:, start:stop]
+        dead = 0
         for i in range(stop - start):
-            live += size[i] != zero  # true of NaN, which must not get lost
-        if live == 0:
-            continue
-        whole = (stop - start) % BLOCK == 0 and 4 * live >= 3 * (stop - start)
-        blocks = (stop - start) // BLOCK if whole else -(-live // BLOCK)
-        if not whole:
-            packed[:, live : blocks * BLOCK] = zero
-            for k in range(columns + 3):
-                source, row, at = grad[k] if k < columns else points[k - columns], packed[k], 0
-                for i in range(stop - start):
-                    row[at] = source[start + i]
-                    at += size[i] != zero
-                    if at == live:
-                        break
+            dead += pull[0, i] == np.float32(0)
+        if 4 * dead > stop - start or (stop - start) % BLOCK:
+            some, pull = _without_dead(some, pull)
+        blocks = some.shape[1] // BLOCK
         for plane in range(3):
-            a, b = 1 if plane == 1 else 0, 1 if plane == 0 else 2
-            first = points[a, start:].ctypes.data if whole else packed[columns + a].ctypes.data
-            second = points[b, start:].ctypes.data if whole else packed[columns + b].ctypes.data
+            first = some[1 if plane == 1 else 0].ctypes.data
+            second = some[1 if plane == 0 else 2].ctypes.data
             for level in range(levels):
                 k = plane * levels + level
-                pull = grad[k, start:].ctypes.data if whole else packed[k].ctypes.data
-                add_level(into.ctypes.data + 4 * starts[k], first, second, np.int32(sides[level]), pull, blocks)
+                target, row, side = into.ctypes.data + 4 * starts[k], pull[k].ctypes.data, np.int32(sides[level])
+                size = starts[k + 1] - starts[k]
+                if size == (side + 1) * (side + 1):
+                    add_level(target, first, second, side, row, blocks)
+                else:
+                    add_hashed(target, first, second, side, row, blocks, np.int32(size - 1))
 
 
 @kernel
-def fold(grids: Any, sides: Any, starts: Any, first: int, out: Any) -> None:
-    """The reverse of `unhash` for sums: adds every node of `grids` to its entry of `out`, tables from `first` on."""
+def _without_dead(points: Any, grad: Any) -> Any:
+    """The points whose gradient is not zero in all rows, and their gradient, filled up with zeros to whole blocks."""
+    count, columns = points.shape[1], grad.shape[0]
+    size, zero = np.zeros(count, np.float32), np.float32(0)
+    for k in range(columns):
+        row = grad[k]
+        for i in range(count):
+            size[i] += abs(row[i])
+    live = 0
+    for i in range(count):
+        live += size[i] != zero  # true of NaN, which must not get lost
+    whole = -(-live // BLOCK) * BLOCK
+    packed = np.zeros((columns + 3, whole + 1), np.float32)
+    for k in range(columns + 3):
+        source, row, at = points[k] if k < 3 else grad[k - 3], packed[k], 0
+        for i in range(count):
+            row[at] = source[i]
+            at += size[i] != zero
+        row[live:] = zero
+    return packed[:3, :whole], packed[3:, :whole]
+
+
+@kernel
+def fold(sums: Any, sides: Any, starts: Any, first: int, out: Any) -> None:
+    """The reverse of `unhash` for sums: adds every node of `sums` to its entry of `out`, tables from `first` on."""
     entries = out.shape[1]
     mask = np.uint32(entries - 1)
     for k in range(out.shape[0]):
         into, side, start = out[k], sides[(first + k) % sides.shape[0]], starts[first + k]
-        stride = side + 1
-        dense = stride * stride <= entries
-        for y in range(stride):
-            below, at = np.uint32(y) * _PRIME, start + y * stride
-            if dense:
+        stride, size = side + 1, starts[first + k + 1] - start
+        if stride * stride <= entries or size != stride * stride:
+            for at in range(size):
+                into[at] += sums[start + at]
+        else:
+            for y in range(stride):
+                below, at = np.uint32(y) * _PRIME, start + y * stride
                 for x in range(stride):
-                    into[y * stride + x] += grids[at + x]
-            else:
-                for x in range(stride):
-                    into[(np.uint32(x) ^ below) & mask] += grids[at + x]
+                    into[(np.uint32(x) ^ below) & mask] += sums[at + x]

@@ -16,11 +16,14 @@ from torch import Tensor
 
 from realtalk_core.nn import _hashgrid_kernel
 from realtalk_core.nn._jit import array, on_cpu
+from realtalk_core.nn._scatter import PRIME
 from realtalk_core.nn.parallel import in_threads, worker_count
 from realtalk_core.nn.simd import BLOCK, half_reads
 
 PLANES = ((0, 1), (1, 2), (0, 2))
-PRIME = 2654435761
+HASHED = 4
+"""Nodes an entry up to which a level's gradient is summed in a plain grid. Finer ones outgrow the cache, and zeroing
+and folding them costs as much as the sums themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,24 +60,32 @@ class PlaneLayout:
 
     @property
     def starts(self) -> Int64[Tensor, "columns1"]:
-        """Where each table's nodes begin when they are stored unhashed, one table after another; then their number V.
+        """Where each table's nodes begin when they are stored unhashed, one table after another; then their number.
 
         A table of `side` cells has `(side + 1)²` nodes, row by row.
         """
-        sizes = torch.tensor(self.resolutions, dtype=torch.long).add(1).square().repeat(len(PLANES))
-        return torch.cat((torch.zeros(1, dtype=torch.long), sizes.cumsum(0)))
+        return self._starts([(side + 1) ** 2 for side in self.resolutions])
+
+    @property
+    def sum_starts(self) -> Int64[Tensor, "columns1"]:
+        """As `starts`, of the sums of a gradient: levels of more than `HASHED` nodes an entry are left hashed."""
+        entries = 2**self.log2_entries
+        return self._starts([n if n <= HASHED * entries else entries for n in ((s + 1) ** 2 for s in self.resolutions)])
+
+    def _starts(self, sizes: list[int]) -> Tensor:
+        return torch.tensor([0, *sizes * len(PLANES)]).cumsum(0)
 
     def empty_nodes(self) -> Float32[Tensor, "V"]:
-        """Zeros to add a gradient into, node by node: a `sink` of `encode_planes`, to be `folded` afterwards."""
-        return torch.zeros(int(self.starts[-1]))
+        """Zeros to add a gradient into: a `sink` of `encode_planes`, to be `folded` afterwards."""
+        return torch.zeros(int(self.sum_starts[-1]))
 
-    def folded(self, nodes: Sequence[Float32[Tensor, "V"]]) -> Float32[Tensor, "columns entries"]:
-        """The tables' gradient from the nodes' (of several workers: their sum), on all worker threads."""
-        out, starts = torch.zeros(self.columns, 2**self.log2_entries), array(self.starts)
+    def folded(self, sums: Sequence[Float32[Tensor, "V"]]) -> Float32[Tensor, "columns entries"]:
+        """The tables' gradient from such sums (of several workers: added in their order), on all worker threads."""
+        out, starts = torch.zeros(self.columns, 2**self.log2_entries), array(self.sum_starts)
 
         def work(_: int, tables: list[int]) -> None:
             for k in tables:
-                for one in nodes:
+                for one in sums:
                     _hashgrid_kernel.fold(array(one), _sides(self), starts, k, out[k : k + 1].numpy())
 
         in_threads(work, range(self.columns), min(self.columns, worker_count()))
@@ -209,9 +220,9 @@ def add_nodes_gradient(
     points: Float32[Tensor, "3 N"],
     grad: Float32[Tensor, "columns N"],
     layout: PlaneLayout,
-    nodes: Float32[Tensor, "V"],
+    sums: Float32[Tensor, "V"],
 ) -> None:
-    """Adds the gradient of what `encode_planes` gives into unhashed nodes, in the calling thread.
+    """Adds the gradient of what `encode_planes` gives, in the calling thread.
 
     Several times faster than adding into hashed tables; points whose gradient is zero in all rows cost next to nothing.
 
@@ -219,10 +230,10 @@ def add_nodes_gradient(
         points: Coordinates in [0, 1]; clamped to it.
         grad: Of the loss by the encoded points.
         layout: Sizes of the tables.
-        nodes: `layout.empty_nodes()`, or more already in it.
+        sums: `layout.empty_nodes()`, or more already in it.
     """
     _hashgrid_kernel.encode_grids_backward(
-        array(points.clamp(0, 1)), array(grad), _sides(layout), array(layout.starts), nodes.numpy()
+        array(points.clamp(0, 1)), array(grad), _sides(layout), array(layout.sum_starts), sums.numpy()
     )
 
 
