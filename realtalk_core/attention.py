@@ -187,10 +187,7 @@ def write_attention(found: Attention, folder: Path) -> list[Path]:
 def _write_pictures(found: Attention, folder: Path) -> None:
     groups = [name for name in found.maps if "/" not in name]
     parts = [name for name in found.maps if "/" in name]
-    tops = {name: float(found.maps[name].max()) for name in groups}
-    for name in parts:  # parts of a group share its scale, so that they can be compared
-        group = name.partition("/")[0]
-        tops[name] = max(float(found.maps[p].max()) for p in parts if p.partition("/")[0] == group)
+    tops = {name: float(values.max()) for name, values in found.maps.items()}  # one scale for all frames of a map
     for k, frame in enumerate(found.frames):
         for kind, names in (("groups", groups), ("parts", parts)):
             if names:
