@@ -27,6 +27,7 @@ from realtalk_triplane_nerf.head import Head, render_rays
 from realtalk_triplane_nerf.torso import Torso
 from realtalk_triplane_nerf.torso_training import TorsoTrainer
 from realtalk_triplane_nerf.training import Trainer
+from realtalk_triplane_nerf.weights import check_tensors
 
 RAYS = 4096
 """Rays evaluated at a time on the CPU, where they should fit the cache."""
@@ -274,7 +275,12 @@ class TriplaneNerf:
 
     @classmethod
     def from_state(cls, config: TriplaneNerfConfig, tensors: Mapping[str, Tensor]) -> Self:
-        """The renderer of a checkpoint; see `Stateful`."""
+        """The renderer of a checkpoint; see `Stateful`.
+
+        Raises:
+            ValueError: if a tensor is missing, of another size, or holds NaN.
+        """
+        check_tensors(tensors)
         head = Head.from_tensors(config, tensors)
         features = 3 * 204 if config.condition == "window" else len(head.basis.scale)
         field = TriplaneField(config, features, 1)
