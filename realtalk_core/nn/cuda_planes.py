@@ -24,7 +24,8 @@ import torch.nn.functional as F
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
-from realtalk_core.nn.hashgrid import PLANES, PRIME, PlaneLayout
+from realtalk_core.nn._scatter import PRIME
+from realtalk_core.nn.hashgrid import PLANES, PlaneLayout
 
 Reader = Literal["tinycudann", "torch"]
 _chosen: Reader | None = None
