@@ -47,9 +47,13 @@ def thinned(weights: Float[Tensor, "T"], most: int) -> Tensor:
     """Indices of at most `most` frames, rarer ones kept more often, in time order; no randomness."""
     if len(weights) <= most:
         return torch.arange(len(weights))
-    edges = torch.cumsum(weights.double(), 0) / weights.double().sum() * most
-    found = torch.searchsorted(edges, torch.arange(most) + 0.5).clamp(max=len(weights) - 1)
-    return torch.unique_consecutive(found)
+    low, high = 0.0, 1 / float(weights.min())
+    for _ in range(60):  # the scale at which chances, none above one, add up to what is wanted
+        scale = (low + high) / 2
+        enough = float((weights.double() * scale).clamp(max=1).sum()) > most
+        low, high = (low, scale) if enough else (scale, high)
+    edges = (weights.double() * high).clamp(max=1).cumsum(0)
+    return torch.searchsorted(edges, torch.arange(most) + 0.5).clamp(max=len(weights) - 1).unique()
 
 
 def head_share(person: Array, head: Array) -> Array:
