@@ -12,8 +12,9 @@ the two frames' projected landmarks. Two protocols:
   outline count here.
 
 LMD is the mean distance of MediaPipe's landmarks on the rendered (pasted) faces to those on the truth, in pixels, both
-mean-centred as the field does. On the same landmarks: how far mouth and lids move (`articulation.py`). Where the true
-lids are closed, `iris darkening` says how much darker than the truth the irises' places are.
+mean-centred as the field does. On the same landmarks: how far mouth and lids move (`articulation.py`), and how far the
+landmarks that drive the render do, which is the most it can honestly reach. Where the true lids are closed, `iris
+darkening` says how much darker than the truth the irises' places are.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from realtalk_core.models import model_path
 from realtalk_core.plugins import Plugins, discover
 from realtalk_core.stages import Renderer
 from realtalk_core.types import CameraTrack, Drive
+from realtalk_triplane_nerf.frames import FrameBank
 
 Maker = Callable[[int], tuple[Picture, Picture]]
 """Colour (not premultiplied) and opacity of a frame."""
@@ -86,13 +88,9 @@ class HeldOut:
         return self.capture.frame(frame, self.size).astype(np.float32) / 255
 
     def cut_out(self, frame: int) -> tuple[Picture, Picture]:
-        """The true head's colour times its opacity, freed of the plate behind soft edges, and its opacity."""
-        masks = self.capture.masks(frame, self.size)[..., :2].astype(np.float32) / 255
-        head = masks[..., 1:]
-        person = np.maximum(masks[..., :1], head)
-        plate = self.capture.background(self.size).astype(np.float32) / 255
-        colour = (self.truth(frame) - (1 - person) * plate) / np.maximum(person, 1e-3)
-        return colour.clip(0, 1) * head, head
+        """The true head's colour times its opacity, and its opacity, as the renderer learns them."""
+        bank = FrameBank.load(self.capture, torch.tensor([frame]), self.size)
+        return bank.head[0].numpy().astype(np.float32) / 255, bank.alpha[0, ..., None].numpy().astype(np.float32) / 255
 
     def boxes(self, frame: int) -> dict[str, list[Box]]:
         flat, dense = self.flat[frame], self.flat.shape[1] == 478
@@ -204,6 +202,9 @@ def measure(make: Maker, held: HeldOut) -> dict[str, float]:
     out = {name: float(np.mean(values)) for name, values in rows.items()}
     if any(p is not None for p in held.points):
         out |= articulation(held.points, found)
+        if held.flat.shape[1] == 478:
+            driven = articulation(held.points, [held.flat[frame].numpy() for frame in held.frames])
+            out |= {f"drive's {name}": driven[name] for name in ("mouth slope", "lids slope") if name in driven}
         closed = closed_frames(held.points)
         if closed:
             dark = [
