@@ -153,7 +153,7 @@ def _blurred_within(picture: Array, mask: Array, sigma: float) -> Array:
 
 SHADE = 0.8
 """How much darker a neck is than the face above it."""
-SKIN_WEIGHT = 0.3
+SKIN_WEIGHT = 0.05
 
 
 def _likeness(frame: Array, skin: Array) -> Array:
