@@ -16,7 +16,7 @@ from torch import Tensor
 
 from realtalk_core.nn import _hashgrid_kernel
 from realtalk_core.nn._jit import array, on_cpu
-from realtalk_core.nn._scatter import PRIME
+from realtalk_core.nn._scatter import PRIME as PRIME
 from realtalk_core.nn.parallel import in_threads, worker_count
 from realtalk_core.nn.simd import BLOCK, half_reads
 
