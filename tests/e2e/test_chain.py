@@ -70,6 +70,21 @@ def test_the_film_shows_the_captures_frames(made):
         assert np.abs(film.matte(index).astype(int) - capture.matte(index)).mean() < 3
 
 
+def test_the_torso_is_the_films_or_the_models(made, tmp_path):
+    """With the film's poses the film is the default; with another's, the model, which --torso film overrules."""
+    pictures, moved = {}, ("--pose", str(make_capture(tmp_path / "other", seconds=1.0, size=64, seed=3).path))
+    for torso in (None, "film", "model"):
+        options = () if torso is None else ("--torso", torso)
+        for name, more in (("own", ()), ("moved", moved)):
+            pictures[torso, name], *_ = speak(made / "anna", tmp_path / "x.mp4", *options, *more, seconds=0.4)
+    assert np.array_equal(pictures[None, "own"], pictures["film", "own"])
+    assert np.array_equal(pictures[None, "moved"], pictures["model", "moved"])
+    below = np.s_[:, 48:, :]
+    for name in ("own", "moved"):
+        film, model = (pictures[torso, name][below].astype(int) for torso in ("film", "model"))
+        assert np.abs(film - model).mean() > 1
+
+
 def test_it_speaks(made, tmp_path):
     pictures, durations, metadata = speak(made / "anna", tmp_path / "x.mp4", "--emotion", "neutral@0 happy:0.8@1")
     assert pictures.shape == (50, 64, 64, 3)
