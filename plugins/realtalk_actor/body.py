@@ -120,6 +120,9 @@ def neck(colour: Array, collar: str, shape: Body) -> Part:
     under = np.clip((line - Y) / 0.5, 0, 1).ravel()
     sunk = _outward(A.ravel(), Y.ravel(), -0.9, shape)
     points += (sunk - points) * under[:, None]
+    # Above the floor of the mouth the skin keeps behind the throat, or it would stand before tongue and palate.
+    mouth = np.clip((points[:, 1] + 9.0) / 1.5, 0, 1) * np.clip((5.0 - np.abs(points[:, 0])) / 1.2, 0, 1)
+    points[:, 2] -= mouth * np.maximum(points[:, 2] + 2.5, 0)
     share = np.clip((points[:, 1] + 15.0) / 6.5, 0, 1)
     share = share * share * (3 - 2 * share)
     jaw = 0.55 * np.clip((points[:, 1] + 11.5) / 2.5, 0, 1) * np.clip((points[:, 2] + 2.5) / 4, 0, 1)

@@ -4,13 +4,16 @@ import numpy as np
 import pytest
 import torch
 
+from realtalk_actor.actor import Actor, Pose
 from realtalk_actor.chart import landmark_chart, resting_landmarks, to_chart
 from realtalk_actor.emotions import EMOTIONS, emotion_shapes, unit_shapes, with_speech
 from realtalk_actor.head import average_head
 from realtalk_actor.identity import identity, shaped_head
+from realtalk_actor.picture import Camera, Studio
 from realtalk_actor.shapes import fields, jaw_weight
 from realtalk_actor.speech import INDEX, closures, speech_shapes
 from realtalk_actor.topology import topology
+from realtalk_core.capture import PARTS
 from realtalk_core.emotion import LABELS
 from realtalk_core.landmarks import BLENDSHAPES
 from realtalk_core.types import AudioClip
@@ -101,3 +104,14 @@ def test_lips_close_on_every_p_b_m_in_every_emotion():
         assert pressed.sum() >= 3
         assert shapes[pressed, INDEX["jawOpen"]].max() < 0.12
     assert mouth[:, INDEX["jawOpen"]].max() > 0.4
+
+
+@pytest.mark.parametrize("seed", [1, 7, 12])
+def test_an_open_mouth_shows_mouth_and_never_neck(seed: int) -> None:
+    shapes = np.zeros(len(BLENDSHAPES))
+    shapes[BLENDSHAPES.index("jawOpen")] = 0.8
+    masks = Studio(Actor(seed), Camera(192)).shoot(Pose(shapes=shapes)).masks
+    lips = np.argwhere(masks[..., 2] == PARTS["lips"])
+    (top, left), (bottom, right) = lips.min(0), lips.max(0)
+    assert masks[top : bottom + 1, left : right + 1, 1].min() == 255
+    assert (masks[top : bottom + 1, left : right + 1, 2] == PARTS["inside_mouth"]).sum() > 50
