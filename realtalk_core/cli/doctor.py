@@ -35,7 +35,8 @@ _OPTIONAL = {
     "espeakng-loader": 'voice espeak: pip install "realtalk[espeak]" (GPL-3.0)',
     "transformers": 'voice vits: pip install "realtalk[vits]"',
     "gsplat": "CUDA rasteriser of Gaussian splatting, for machines with a GPU",
-    "tinycudann": "CUDA hash encoding, for machines with a GPU; built from its own repository",
+    "tinycudann": "CUDA hash encoding, for machines with a GPU: pip install "
+    '"git+https://github.com/NVlabs/tiny-cuda-nn/#subdirectory=bindings/torch"',
 }
 
 
@@ -91,11 +92,15 @@ def _devices() -> dict[str, Any]:
     try:
         import torch
 
+        from realtalk_core.device import resolve
+
         threads, capability = torch.get_num_threads(), torch.backends.cpu.get_cpu_capability()
         cuda = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     except Exception as error:  # doctor is for finding out why an installation does not work
-        return {"cpu": f"{cores}; torch does not work: {_one_line(error)}", "cuda": None, "works": False}
-    return {"cpu": f"{cores}; torch: {threads} threads, {capability}", "cuda": cuda or None, "works": True}
+        broken = f"{cores}; torch does not work: {_one_line(error)}"
+        return {"cpu": broken, "cuda": None, "auto": "nothing", "works": False}
+    cpu, auto = f"{cores}; torch: {threads} threads, {capability}", str(resolve("auto"))
+    return {"cpu": cpu, "cuda": cuda or None, "auto": auto, "works": True}
 
 
 def _models() -> list[dict[str, Any]]:
@@ -154,7 +159,11 @@ def _show(facts: dict[str, Any]) -> None:
     say("devices")
     cuda = facts["devices"]["cuda"]
     table(
-        [("cpu", facts["devices"]["cpu"]), ("cuda", ", ".join(cuda) if cuda else "none; everything runs on the CPU")],
+        [
+            ("cpu", facts["devices"]["cpu"]),
+            ("cuda", ", ".join(cuda) if cuda else "none; everything runs on the CPU"),
+            ("--device auto", facts["devices"]["auto"]),
+        ],
         "  ",
     )
     say(f"model files (looked for in REALTALK_MODELS, then {facts['model_cache']})")
