@@ -9,6 +9,7 @@ addresses and check nothing; `realtalk_core.nn.hashgrid` and the renderers wrap 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,7 @@ class _Bfloat(ir.Type):  # type: ignore[misc]
         return hash(_Bfloat)
 
 
+@cache
 def _features() -> dict[str, bool]:
     return dict(binding.get_host_cpu_features())
 
