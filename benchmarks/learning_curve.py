@@ -22,6 +22,7 @@ from self_reconstruction import HeldOut, load_renderer, measure, nearest_frame, 
 from realtalk_core import checkpoint
 from realtalk_core.capture import Capture
 from realtalk_core.cli.common import configuration, installed
+from realtalk_core.cli.progress import Bars
 from realtalk_core.hookspecs import hookimpl
 from realtalk_core.training.session import Session
 
@@ -53,7 +54,8 @@ def train(capture: Path, work: Path, minutes: list[float], preset: str | None, s
     assert plugins.manager is not None
     plugins.manager.register(Keeper(work / "snapshots", [60 * m for m in minutes]))
     options = {"stages": ("renderer",), "split": 0.8, "seed": seed, "resume": True}
-    Session(Capture.open(capture), work / "avatar", config, **options).run()
+    with Bars("steps") as bars:
+        Session(Capture.open(capture), work / "avatar", config, **options, progress=bars).run()
 
 
 def main() -> None:
