@@ -279,43 +279,53 @@ def place(bfloat: bool, weight: Any, turned: bool, row: int, column: int, depth:
 
 @kernel
 def select(
-    sigma: Any, by_sigma: Any, colour: Any, by_colour: Any, limit: float, bound: float, order: Any, pulls: Any
+    sigma: Any, by_sigma: Any, colour: Any, by_colour: Any, limit: float, spare: float, order: Any, pulls: Any
 ) -> int:  # fmt: skip
     """Gradients of the logits of the samples that are worth going back through; returns how many.
 
-    A sample is kept as it is if any of its gradients reaches `bound`; below that it is kept with probability
-    `largest / bound` and made larger by the inverse, so that sums come out right on average. Chance is a hash of the
-    sample's place and its gradient.
+    A sample whose density's or colour's gradient reaches `spare` times the mean one is kept as it is. One below that
+    is kept with a probability in proportion and made larger by the inverse, so that sums come out right on average.
+    Chance is a hash of the sample's place and its gradient.
     """
-    count, zero = sigma.shape[0], np.float32(0)
+    count, zero, one = sigma.shape[0], np.float32(0), np.float32(1)
     span, low = np.float32(1 / 1.002), np.float32(0.001)
-    bits_of = pulls[0].view(np.uint32)
-    kept = 0
+    coloured = colour.shape[0] > 0
+    size, shades = np.empty(count, np.float32), np.zeros(count, np.float32)
+    bits = size.view(np.uint32)
+    total, total_shade = 1e-30, 1e-30
     for i in range(count):
         d = by_sigma[i] * sigma[i] if sigma[i] < limit else zero
-        largest = abs(d)
-        r = g = b = zero
-        if colour.shape[0]:
-            x, y, z = (colour[i, 0] + low) * span, (colour[i, 1] + low) * span, (colour[i, 2] + low) * span
-            r = by_colour[i, 0] * np.float32(1.002) * x * (np.float32(1) - x)
-            g = by_colour[i, 1] * np.float32(1.002) * y * (np.float32(1) - y)
-            b = by_colour[i, 2] * np.float32(1.002) * z * (np.float32(1) - z)
-            largest = max(max(largest, abs(r)), max(abs(g), abs(b)))
+        pulls[0, i], size[i] = d, abs(d)
+        total += abs(d)
+        if coloured:
+            shade = zero
+            for c in range(3):
+                x = (colour[i, c] + low) * span
+                pull = by_colour[i, c] * np.float32(1.002) * x * (one - x)
+                pulls[1 + c, i] = pull
+                shade = max(shade, abs(pull))
+            shades[i] = shade
+            total_shade += shade
+    each, each_shade = np.float32(count / total), np.float32(count / total_shade)
+    bound = np.float32(spare)
+    for i in range(count):
+        size[i] = max(size[i] * each, shades[i] * each_shade)
+    kept = 0
+    for i in range(count):
+        largest = size[i]
         if largest == zero:
             continue
-        scale = np.float32(1)
+        scale = one
         if largest < bound:
-            pulls[0, kept] = largest
-            h = np.uint32(bits_of[kept] ^ (np.uint32(i) * np.uint32(0x9E3779B1)))
+            h = np.uint32(bits[i] ^ (np.uint32(i) * np.uint32(0x9E3779B1)))
             h = np.uint32((h ^ (h >> np.uint32(16))) * np.uint32(0x85EBCA6B))
             h = np.uint32((h ^ (h >> np.uint32(13))) * np.uint32(0xC2B2AE35))
             h = np.uint32(h ^ (h >> np.uint32(16)))
             if np.float32(h >> np.uint32(8)) * np.float32(2.0**-24) * bound >= largest:
                 continue
-            scale = np.float32(bound) / largest
+            scale = bound / largest
         order[kept] = i
-        pulls[0, kept] = d * scale
-        if colour.shape[0]:
-            pulls[1, kept], pulls[2, kept], pulls[3, kept] = r * scale, g * scale, b * scale
+        for c in range(pulls.shape[0]):
+            pulls[c, kept] = pulls[c, i] * scale
         kept += 1
     return kept

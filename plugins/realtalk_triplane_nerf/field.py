@@ -158,9 +158,9 @@ class TriplaneField(nn.Module):
             geometry = self.geometry(points, sink, grids).T
         layers = [(layer.weight, layer.bias) for layer in (self.second, self.third, self.colour_out)]
         layers.insert(2, self._seen(condition))
-        views = None if rays is None else harmonics
+        views, spare = None if rays is None else harmonics, fused_training.SPARE * (self.compute == torch.bfloat16)
         return fused_training.evaluate(
-            geometry, self.folded(condition), layers, views, rays, self.compute, DENSITY_LIMIT, 0.0, scatter
+            geometry, self.folded(condition), layers, views, rays, self.compute, DENSITY_LIMIT, spare, scatter
         )
 
     def geometry(

@@ -23,6 +23,8 @@ from realtalk_triplane_nerf import _train_kernel as kernel
 if TYPE_CHECKING:
     from realtalk_triplane_nerf.field import TriplaneField
 
+SPARE = 0.1
+"""Share for `evaluate` with bfloat16 products, whose rounding changes gradients several times more than this does."""
 BLOCK, TILE = simd.BLOCK, simd.TILE
 Scatter = Callable[[Int64[Tensor, "K"], Float32[Tensor, "columns K"]], None]
 
@@ -195,8 +197,9 @@ def evaluate(
         rays: Each sample's ray.
         compute: Products in `torch.bfloat16` (sums are float32) or `torch.float32`.
         limit: Densities' logarithms end here.
-        spare: Samples the gradients of whose logits all stay below this are gone back through only now and then, and
-            then count for more: gradients are right on average. 0 goes back through every sample that has any.
+        spare: Samples the gradients of whose logits stay below this share of the samples' mean are gone back through
+            only now and then, and then count for more: gradients are right on average. 0 goes back through every
+            sample that has any.
         scatter: Takes the geometry's gradient for some samples (their numbers, columns × them) instead of autograd.
 
     Returns:
