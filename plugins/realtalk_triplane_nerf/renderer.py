@@ -24,6 +24,7 @@ from realtalk_triplane_nerf.config import TriplaneNerfConfig
 from realtalk_triplane_nerf.field import FrameCondition, TriplaneField, compute_type
 from realtalk_triplane_nerf.fused import FusedField, available
 from realtalk_triplane_nerf.head import Head, render_rays
+from realtalk_triplane_nerf.still import conditions_in_range
 from realtalk_triplane_nerf.torso import Torso
 from realtalk_triplane_nerf.torso_training import TorsoTrainer
 from realtalk_triplane_nerf.training import Trainer
@@ -229,7 +230,8 @@ class TriplaneNerf:
         """One picture `H W 4`, colour not premultiplied."""
         if available(self.field):
             if self.fused is None:
-                self.fused = FusedField.of(self.field, self.shell, self.config)
+                conditions = conditions_in_range(self.head.basis, self.config)
+                self.fused = FusedField.of(self.field, self.shell, self.config, conditions)
             picture = self.fused.render(condition, warp, camera, region)[0].flatten(0, 1)
         else:
             picture = self._plain(condition, warp, *self._rays(warp, camera, region))
