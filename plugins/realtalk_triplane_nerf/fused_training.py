@@ -140,9 +140,10 @@ class _Networks(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, by_sigma: Tensor, by_colour: Tensor) -> tuple[Tensor | None, ...]:
         sigma, colour = ctx.saved_tensors
-        bfloat, _, _, limit, spare, scatter = ctx.given
+        bfloat, harmonics, _, limit, spare, scatter = ctx.given
         plan, (columns, inner, width, found, views) = ctx.plan, ctx.sizes
-        order, pulls = np.empty(len(sigma), np.int64), np.empty((4 if len(colour) else 1, len(sigma)), np.float32)
+        coloured = harmonics is not None
+        order, pulls = np.empty(len(sigma), np.int64), np.empty((4 if coloured else 1, len(sigma)), np.float32)
         kept = kernel.select(
             array(sigma), array(by_sigma), array(colour), array(by_colour), np.float32(np.exp(np.float32(limit))),
             np.float32(spare), order, pulls,
@@ -173,7 +174,7 @@ class _Networks(torch.autograd.Function):
             by_geometry if scatter is None else None, None, weights[0][:, :columns], first, bias[1],
             weights[2][:, :width], bias[2], weights[3][:, :width], bias[3],
         )  # fmt: skip
-        return *density, *((seen, bias[4], weights[5][:, :width], bias[5]) if len(colour) else (None,) * 4)
+        return *density, *((seen, bias[4], weights[5][:, :width], bias[5]) if coloured else (None,) * 4)
 
 
 def evaluate(
