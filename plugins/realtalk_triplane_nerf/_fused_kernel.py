@@ -181,11 +181,13 @@ def render(
             break
         counts[0] += active
         encode(bfloat, points, grids, starts, sides, geometry, joined)
-        # Each sample decides for itself: what it gives must not depend on which others share its block.
+        # Each sample decides for itself: what it gives must not depend on which others share its block. Only cells that
+        # are still whatever hides them count: a few hidden samples in moving blocks would cost more than they spare.
         calm = 0
         for lane in range(BLOCK):
             stray = through[lane] * points[3, lane]
-            still[lane] = lane_pixel[lane] >= 0 and strayed[lane] + stray <= leeway
+            among_still = lane_pixel[lane] >= 0 and points[3, lane] <= np.float32(0.25) * leeway
+            still[lane] = among_still and strayed[lane] + stray <= leeway
             if still[lane]:
                 strayed[lane] += stray
                 calm += 1

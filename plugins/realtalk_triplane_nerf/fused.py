@@ -33,6 +33,8 @@ RUN = 4
 """Neighbouring tiles given to one worker at a time."""
 PROBED = 1 << 14
 """Places probed by one worker at a time."""
+WORTH = 0.4
+"""Share of cells without need of gates from which on they are left out: blocks of both kinds cost more than either."""
 GUESSED = 1 << 14
 """Places that the gates' inner layer is guessed from."""
 
@@ -244,13 +246,14 @@ class FusedField:
         margin = 0.0 if warp is None else warp.reach()
         pose, lens = camera.pose[0].float(), camera.intrinsics.float()
         wanted = torch.ones(height, width, dtype=torch.bool) if region is None else region
+        leeway = config.static_tolerance / 2 if self.still.still >= WORTH else -1.0
         out = torch.zeros(height * width, 4)
         arguments = (
             array(wanted), array(pose[:3, :3]), array(torch.stack((lens[0, 0], lens[1, 1], lens[0, 2], lens[1, 2]))),
             array(pose[:3, 3]), array(torch.stack((shell.low - margin, shell.high + margin))),
             np.float32(config.step_cm),
             array(shell.low), np.float32(1 / shell.extent), array(self.distance),
-            array(self.still.strays), array(changes()), np.float32(config.static_tolerance / 2), np.float32(shell.cell),
+            array(self.still.strays), array(changes()), np.float32(leeway), np.float32(shell.cell),
             config.samples_per_ray,
             array(grid), array(low), array(per_cm), array(reach), np.float32(free),
             self.grids.values.numpy(), self.grids.starts.numpy(), np.array(field.layout.resolutions, np.int32),
