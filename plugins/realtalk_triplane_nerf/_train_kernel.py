@@ -138,25 +138,24 @@ def colours(bfloat: bool, layers: Any, words: Any, biases: Any, parts: Any, at: 
 @kernel
 def forward(
     bfloat: bool, geometry: Any, rays: Any, views: Any, layers: Any, words: Any, biases: Any, parts: Any, space: Any,
-    out: Any,
+    density: Any, colour: Any,
 ) -> None:  # fmt: skip
-    """Fills `out (1 or 4, N)` with the logits of density and colour of every sample of `geometry (columns, N)`."""
-    at, count = space.ctypes.data, geometry.shape[1]
+    """Fills `density (N,)` and `colour (N or 0, 3)` with logits of the first N samples of `geometry (columns, P)`."""
+    at, count = space.ctypes.data, density.shape[0]
     found, shown = space[parts[FOUND]].view(np.float32), space[parts[COLOURS] : parts[COLOURS] + 3].view(np.float32)
     view_row = layers[COLOUR_IN, 2] - views.shape[1]
     for start in range(0, count, BLOCK):
         size = min(BLOCK, count - start)
         load(bfloat, geometry, start, size, space[parts[JOINED] :])
         densities(bfloat, layers, words, biases, parts, at)
-        for i in range(size):
-            out[0, start + i] = found[i]
-        if out.shape[0] > 1:
+        density[start : start + size] = found[:size]
+        if colour.shape[0]:
             queue(bfloat, view_row, layers, parts, space)
             look(views, rays[start : start + size], space[parts[QUEUED] + view_row :])
             colours(bfloat, layers, words, biases, parts, at)
-            for c in range(3):
-                for i in range(size):
-                    out[1 + c, start + i] = shown[c, i]
+            into = colour[start : start + size]
+            for i in range(size):
+                into[i, 0], into[i, 1], into[i, 2] = shown[0, i], shown[1, i], shown[2, i]
 
 
 @kernel
@@ -262,19 +261,71 @@ def backward(
 
 
 @kernel
-def place(bfloat: bool, weight: Any, turned: bool, row: int, column: int, depth: int, out: Any) -> None:
-    """Writes a matrix, or its transpose, at (row, column) of a packed one whose tiles have `depth` words."""
-    half, shift = np.uint32(0x7FFF), np.uint32(16)
+def place(bfloat: bool, weight: Any, turned: bool, column: int, layer: Any, words: Any) -> None:
+    """Writes a matrix, or its transpose, into a layer's packed one from an input on."""
+    half, shift, odd = np.uint32(0x7FFF), np.uint32(16), np.uint32(1)
+    out, depth = words[layer[0] :], layer[2]
     for a in range(weight.shape[0]):
         for b in range(weight.shape[1]):
-            r, c = (row + b, column + a) if turned else (row + a, column + b)
+            r, c = (b, column + a) if turned else (a, column + b)
             bits = weight[a, b]
             if bfloat:
-                bits = (bits + half + ((bits >> shift) & np.uint32(1))) >> shift
+                bits = (bits + half + ((bits >> shift) & odd)) >> shift
                 at = ((r // TILE) * depth + c // 2) * TILE + r % TILE
                 out[at] |= (bits << shift) if c % 2 else bits
             else:
                 out[((r // TILE) * depth + c) * TILE + r % TILE] = bits
+
+
+@kernel
+def pack(
+    bfloat: bool, layers: Any, inner: Any, first: Any, second: Any, third: Any, seen: Any, last: Any, words: Any
+) -> None:  # fmt: skip
+    """Lays out all matrices (as 32-bit words) and their transposes; `words` are zeros before."""
+    columns, found = inner.shape[1], third.shape[0]
+    plain, gated, on_found = first[:, :columns], first[:, columns:], seen[:, :found]
+    place(bfloat, inner, False, 0, layers[INNER], words)
+    place(bfloat, plain, False, 0, layers[FIRST], words)
+    place(bfloat, gated, False, layers[TO_GEOMETRY, 3] * TILE, layers[FIRST], words)
+    place(bfloat, second, False, 0, layers[SECOND], words)
+    place(bfloat, third, False, 0, layers[THIRD], words)
+    place(bfloat, on_found, False, 0, layers[COLOUR_IN], words)
+    place(bfloat, seen[:, found:], False, layers[THIRD, 3] * TILE, layers[COLOUR_IN], words)
+    place(bfloat, last, False, 0, layers[COLOUR_OUT], words)
+    place(bfloat, last, True, 0, layers[TO_HIDDEN], words)
+    place(bfloat, on_found, True, 0, layers[TO_FOUND], words)
+    place(bfloat, third, True, 0, layers[TO_SECOND], words)
+    place(bfloat, second, True, 0, layers[TO_FIRST], words)
+    place(bfloat, gated, True, 0, layers[TO_INNER], words)
+    place(bfloat, plain, True, 0, layers[TO_GEOMETRY], words)
+    place(bfloat, inner, True, layers[FIRST, 3] * TILE, layers[TO_GEOMETRY], words)
+
+
+@kernel
+def unpack(sums: Any, into: Any, into_bias: Any, shapes: Any, out: Any) -> None:
+    """The gradients' sums as matrices and biases one after another in `out`.
+
+    `shapes (6, 3)` has each layer's outputs, inputs, and those of the inputs that fill up their first part: where it is
+    not a multiple of `TILE`, a second part begins at the next one.
+    """
+    at = 0
+    for number in range(6):
+        start, vectors, start_bias = sums[number]
+        rows, inputs, part = shapes[number]
+        gap = -part % TILE
+        for row in range(rows):
+            base = start + ((row // TILE) * vectors * TILE + row % TILE) * 16
+            for k in range(inputs):
+                column = k if k < part else k + gap
+                out[at] = into[base + (column // 16) * TILE * 16 + column % 16]
+                at += 1
+        if number > 0:
+            for row in range(rows):
+                total = np.float32(0)
+                for k in range(16):
+                    total += into_bias[start_bias + row * 16 + k]
+                out[at] = total
+                at += 1
 
 
 @kernel

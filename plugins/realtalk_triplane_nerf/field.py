@@ -155,7 +155,7 @@ class TriplaneField(nn.Module):
             nodes = sink
             scatter = lambda kept, pull: add_nodes_gradient(points[:, kept], pull, layout, nodes)  # noqa: E731
         with torch.set_grad_enabled(torch.is_grad_enabled() and scatter is None):
-            geometry = self.geometry(points, sink, grids).T
+            geometry = self.geometry(F.pad(points, (0, -points.shape[1] % fused_training.BLOCK)), sink, grids).T
         layers = [(layer.weight, layer.bias) for layer in (self.second, self.third, self.colour_out)]
         layers.insert(2, self._seen(condition))
         views, spare = None if rays is None else harmonics, fused_training.SPARE * (self.compute == torch.bfloat16)

@@ -36,10 +36,11 @@ def available(field: TriplaneField) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """Where everything lies for networks of given sizes; see `_train_kernel` for `layers`, `sums` and `parts`."""
+    """Where everything lies for networks of given sizes; see `_train_kernel` for the arrays."""
 
     layers: Any
     sums: Any
+    shapes: Any
     parts: Any
     words: int
     biases: int
@@ -71,8 +72,13 @@ class _Plan:
         most = max(joined, wide, columns_stride(g + v))
         rows.append(-(-BLOCK // per_word * most // BLOCK))
         parts = np.cumsum([0, *rows])
+        shapes = (
+            (inner, columns, columns), (width, columns + inner, columns), (width, width, width), (found, width, width),
+            (width, found + views, found), (3, width, width),
+        )  # fmt: skip
+        starts = parts[:-1].astype(np.int64)
         return cls(
-            np.array(layers, np.int64), np.array(sums, np.int64), parts[:-1].astype(np.int64), word,
+            np.array(layers, np.int64), np.array(sums, np.int64), np.array(shapes, np.int64), starts, word,
             bias + max(outputs), int(parts[-1]), into, into_bias,
         )  # fmt: skip
 
@@ -83,27 +89,8 @@ class _Plan:
         return words[start : start + self.room * BLOCK].reshape(self.room, BLOCK)
 
 
-def _packed(plan: _Plan, bfloat: bool, matrices: list[Tensor], biases: list[Tensor | None]) -> tuple[Any, Any]:
-    """All layers' words and biases; the first layer's matrix and the colours' first one each come in two parts."""
-    inner, plain, gated, second, third, on_found, on_view, out = (array(m).view(np.uint32) for m in matrices)
-    c = simd.padded(inner.shape[1])
-    w, g = simd.padded(second.shape[0]), simd.padded(third.shape[0])
-    words, values = np.zeros(plan.words, np.uint32), np.zeros(plan.biases, np.float32)
-    for number, weight, turned, column in (
-        (kernel.INNER, inner, False, 0), (kernel.FIRST, plain, False, 0), (kernel.FIRST, gated, False, c),
-        (kernel.SECOND, second, False, 0), (kernel.THIRD, third, False, 0), (kernel.COLOUR_IN, on_found, False, 0),
-        (kernel.COLOUR_IN, on_view, False, g), (kernel.COLOUR_OUT, out, False, 0),
-        (kernel.TO_HIDDEN, out, True, 0), (kernel.TO_FOUND, on_found, True, 0), (kernel.TO_SECOND, third, True, 0),
-        (kernel.TO_FIRST, second, True, 0), (kernel.TO_INNER, gated, True, 0), (kernel.TO_GEOMETRY, plain, True, 0),
-        (kernel.TO_GEOMETRY, inner, True, w),
-    ):  # fmt: skip
-        first, _, depth, tiles = plan.layers[number]
-        kernel.place(bfloat, weight, turned, 0, column, depth, words[first : first + depth * tiles * TILE])
-    for number, bias in enumerate(biases):
-        if bias is not None:
-            start = plan.layers[number, 1]
-            values[start : start + len(bias)] = array(bias)
-    return words, values
+def _words(matrix: Tensor) -> Any:
+    return array(matrix).view(np.uint32)
 
 
 class _Networks(torch.autograd.Function):
@@ -114,35 +101,34 @@ class _Networks(torch.autograd.Function):
         out: Tensor, out_bias: Tensor,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         bfloat, harmonics, rays, limit = given[:4]
-        columns, inner, found = len(geometry), len(hidden), len(third)
-        plan = _Plan.of(columns, inner, len(second), found, seen.shape[1] - found, bfloat)
-        matrices = [hidden, weight[:, :columns], weight[:, columns:], second, third, seen[:, :found], seen[:, found:]]
-        packed = _packed(
-            plan, bfloat, [*matrices, out], [None, bias, second_bias, third_bias, seen_bias, out_bias]
-        )  # fmt: skip
-        if harmonics is None:
-            views, rays = torch.empty(0, 0, dtype=torch.int32), torch.empty(0, dtype=torch.long)
-        else:
-            views = torch.nn.functional.pad(harmonics, (0, -harmonics.shape[1] % TILE))
-            views = (views.bfloat16() if bfloat else views.float()).contiguous().view(torch.int32)
-        logits = torch.empty(1 if harmonics is None else 4, geometry.shape[1])
-        fixed = (
-            array(geometry).view(np.uint32), array(rays), array(views).view(np.uint32), plan.layers, *packed, plan.parts
-        )  # fmt: skip
-        kernel.forward(bfloat, *fixed, plan.space(), logits.numpy())
-        sigma = torch.exp(logits[0].clamp_(max=limit))
-        colour = (torch.sigmoid(logits[1:]) * 1.002 - 0.001).T.contiguous() if len(logits) > 1 else torch.empty(0, 3)
+        sizes = len(geometry), len(hidden), len(second), len(third), seen.shape[1] - len(third)
+        plan = _Plan.of(*sizes, bfloat)
+        words, biases = np.zeros(plan.words, np.uint32), np.zeros(plan.biases, np.float32)
+        kernel.pack(bfloat, plan.layers, *(_words(m) for m in (hidden, weight, second, third, seen, out)), words)
+        for number, values in enumerate((bias, second_bias, third_bias, seen_bias, out_bias), kernel.FIRST):
+            start = plan.layers[number, 1]
+            biases[start : start + len(values)] = array(values)
+        count, views = geometry.shape[1], np.empty((0, 0), np.uint32)
+        if harmonics is not None:
+            count = len(rays)
+            if harmonics.shape[1] % TILE:
+                harmonics = torch.nn.functional.pad(harmonics, (0, -harmonics.shape[1] % TILE))
+            views = array((harmonics.bfloat16() if bfloat else harmonics.float()).view(torch.int32)).view(np.uint32)
+        sigma, colour = torch.empty(count), torch.empty(0 if harmonics is None else count, 3)
+        lines = np.empty(0, np.int64) if rays is None else array(rays)
+        fixed = _words(geometry), lines, views, plan.layers, words, biases, plan.parts
+        kernel.forward(bfloat, *fixed, plan.space(), sigma.numpy(), colour.numpy())
+        sigma.clamp_(max=limit).exp_()
+        colour.sigmoid_().mul_(1.002).sub_(0.001)
         ctx.save_for_backward(sigma, colour)
-        ctx.fixed, ctx.plan, ctx.given = fixed, plan, given
-        ctx.sizes = columns, inner, len(second), found, seen.shape[1] - found
+        ctx.fixed, ctx.plan, ctx.given, (ctx.columns, ctx.places) = fixed, plan, given, geometry.shape
         return sigma, colour
 
     @staticmethod
     def backward(ctx: Any, by_sigma: Tensor, by_colour: Tensor) -> tuple[Tensor | None, ...]:
         sigma, colour = ctx.saved_tensors
         bfloat, harmonics, _, limit, spare, scatter = ctx.given
-        plan, (columns, inner, width, found, views) = ctx.plan, ctx.sizes
-        coloured = harmonics is not None
+        plan, columns, coloured = ctx.plan, ctx.columns, harmonics is not None
         order, pulls = np.empty(len(sigma), np.int64), np.empty((4 if coloured else 1, len(sigma)), np.float32)
         kept = kernel.select(
             array(sigma), array(by_sigma), array(colour), array(by_colour), np.float32(np.exp(np.float32(limit))),
@@ -150,31 +136,25 @@ class _Networks(torch.autograd.Function):
         )  # fmt: skip
         order = order[:kept]
         into, into_bias = np.zeros(plan.into, np.float32), np.zeros(plan.into_bias, np.float32)
-        by_geometry = torch.zeros(columns, len(sigma)) if scatter is None else torch.empty(columns, kept)
-        geometry, rays, view_words, layers, words, biases, parts = ctx.fixed
+        by_geometry = torch.zeros(columns, ctx.places) if scatter is None else torch.empty(columns, kept)
         kernel.backward(
-            bfloat, order, pulls, geometry, rays, view_words, layers, words, biases, parts, plan.space(), plan.sums,
-            into, into_bias, scatter is None, by_geometry.numpy(),
+            bfloat, order, pulls, *ctx.fixed, plan.space(), plan.sums, into, into_bias, scatter is None,
+            by_geometry.numpy(),
         )  # fmt: skip
         if scatter is not None:
             scatter(torch.from_numpy(order), by_geometry)
-        outputs = (inner, width, width, found, width, 3)
-        weights, bias = [], []
-        for number, rows in enumerate(outputs):
-            start, vectors, at = plan.sums[number]
-            stop = start + simd.padded(rows) * vectors * simd.LANES
-            tiles = torch.from_numpy(into[start:stop]).view(-1, vectors, TILE, simd.LANES)
-            weights.append(tiles.transpose(1, 2).reshape(-1, vectors * simd.LANES)[:rows])
-            sums = torch.from_numpy(into_bias[at : at + rows * simd.LANES])
-            bias.append(sums.view(rows, simd.LANES).sum(1))
-        c, g = simd.padded(columns), simd.padded(found)
-        first = torch.cat((weights[1][:, :columns], weights[1][:, c : c + inner]), 1)
-        seen = torch.cat((weights[4][:, :found], weights[4][:, g : g + views]), 1)
-        density = (
-            by_geometry if scatter is None else None, None, weights[0][:, :columns], first, bias[1],
-            weights[2][:, :width], bias[2], weights[3][:, :width], bias[3],
-        )  # fmt: skip
-        return *density, *((seen, bias[4], weights[5][:, :width], bias[5]) if coloured else (None,) * 4)
+        flat = torch.empty(int((plan.shapes[:, 0] * (plan.shapes[:, 1] + 1)).sum()))
+        kernel.unpack(plan.sums, into, into_bias, plan.shapes, flat.numpy())
+        grads, at = [], 0
+        for number, (rows, inputs, _) in enumerate(plan.shapes.tolist()):
+            grads.append(flat[at : at + rows * inputs].view(rows, inputs))
+            at += rows * inputs
+            if number:  # the gates' inner layers have no bias
+                grads.append(flat[at : at + rows])
+                at += rows
+        if not coloured:
+            grads[-4:] = [None] * 4
+        return by_geometry if scatter is None else None, None, *grads
 
 
 def evaluate(
@@ -191,7 +171,7 @@ def evaluate(
     """Density and colour of samples, differentiable in `geometry` and every weight.
 
     Args:
-        geometry: Encoded samples.
+        geometry: Encoded samples; there may be more than `rays`.
         folded: Gates' inner layers, and weight and bias of the first layer; see `TriplaneField.folded`.
         layers: Weight and bias of the second, the third, the layer on (its output, harmonics), and the last.
         harmonics: Of each ray; None to skip colour.

@@ -229,7 +229,9 @@ class Trainer:
             some = thin(out.samples.points, EXTRA_SAMPLES)
             read = self.field.geometry(some, sink, grids)
             stray = ambient(self.field, read, some[1] < self.head.nose_y)
-            loss = loss + growing * config.ambient_weight * stray + config.gate_sparsity * gate_norm(self.field, read)
+            loss = loss + growing * config.ambient_weight * stray
+            if config.gate_sparsity:
+                loss = loss + config.gate_sparsity * gate_norm(self.field, read)
         if "jitter" in batch:
             rough = smoothness(self.field, out, condition, directions, batch["jitter"][k], sink, grids)
             loss = loss + growing * config.smooth_weight * rough

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -73,7 +74,7 @@ class PlaneLayout:
         return self._starts([n if n <= HASHED * entries else entries for n in ((s + 1) ** 2 for s in self.resolutions)])
 
     def _starts(self, sizes: list[int]) -> Tensor:
-        return torch.tensor([0, *sizes * len(PLANES)]).cumsum(0)
+        return _cumulated((0, *sizes * len(PLANES)))
 
     def empty_nodes(self) -> Float32[Tensor, "V"]:
         """Zeros to add a gradient into: a `sink` of `encode_planes`, to be `folded` afterwards."""
@@ -181,6 +182,12 @@ class PlaneGrids:
         )
 
 
+@cache
+def _cumulated(sizes: tuple[int, ...]) -> Tensor:
+    return torch.tensor(sizes).cumsum(0)
+
+
+@cache
 def _sides(layout: PlaneLayout) -> Any:
     return array(torch.tensor(layout.resolutions, dtype=torch.int32))
 
