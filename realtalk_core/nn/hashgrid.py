@@ -22,7 +22,7 @@ from realtalk_core.nn.parallel import in_threads, worker_count
 from realtalk_core.nn.simd import BLOCK, half_reads
 
 PLANES = ((0, 1), (1, 2), (0, 2))
-HASHED = 4
+HASHED = 2
 """Nodes an entry up to which a level's gradient is summed in a plain grid. Finer ones outgrow the cache, and zeroing
 and folding them costs as much as the sums themselves."""
 
