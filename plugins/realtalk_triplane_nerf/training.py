@@ -43,6 +43,8 @@ from realtalk_triplane_nerf.losses import (
 )
 from realtalk_triplane_nerf.schedule import gate_offset, pixels_of, ramp, rate, smooths
 
+EXTRA_EVERY = 4
+"""Chunks to one that regularises the gates: the same on average, and small operations are dear."""
 REFRESH = 16
 """Steps between updates of the occupancy grid."""
 DENSITY_BLOCK = 16384
@@ -225,13 +227,13 @@ class Trainer:
             loss = loss + growing * config.uncertainty_weight * doubt_loss(doubt, error, alpha > 0.5)
         loss = loss + config.alpha_weight * (out.alpha - alpha).abs().mean()
         loss = loss + config.entropy_weight * opacity_entropy(out.alpha)
-        if config.ambient_weight or config.gate_sparsity:
-            some = thin(out.samples.points, EXTRA_SAMPLES)
+        if (config.ambient_weight or config.gate_sparsity) and k % EXTRA_EVERY == 0:
+            chunks, some = len(batch["rows"]), thin(out.samples.points, EXTRA_SAMPLES)
             read = self.field.geometry(some, sink, grids)
-            stray = ambient(self.field, read, some[1] < self.head.nose_y)
-            loss = loss + growing * config.ambient_weight * stray
+            extra = growing * config.ambient_weight * ambient(self.field, read, some[1] < self.head.nose_y)
             if config.gate_sparsity:
-                loss = loss + config.gate_sparsity * gate_norm(self.field, read)
+                extra = extra + config.gate_sparsity * gate_norm(self.field, read)
+            loss = loss + extra * (chunks / len(range(0, chunks, EXTRA_EVERY)))  # chunks without it count as well
         if "jitter" in batch:
             rough = smoothness(self.field, out, condition, directions, batch["jitter"][k], sink, grids)
             loss = loss + growing * config.smooth_weight * rough
