@@ -11,8 +11,10 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float32, Int32
+from scipy import ndimage
 from torch import Tensor
 
 from realtalk_core.nn import _ray_kernels
@@ -21,12 +23,25 @@ from realtalk_core.nn.marching import Shell
 
 DECAY = 0.95
 NEVER = -(10**9)
+ISLAND = 0.02
+"""Pieces with fewer cells than this share of the largest one's are islands."""
 
 
 def grow(grid: Bool[Tensor, "X Y Z"]) -> Bool[Tensor, "X Y Z"]:
     """The grid with every occupied cell's 26 neighbours."""
     pooled = torch.nn.functional.max_pool3d(grid[None, None].float(), 3, 1, 1)
     return pooled[0, 0] > 0.5
+
+
+def without_islands(occupied: Bool[Tensor, "X Y Z"]) -> Bool[Tensor, "X Y Z"]:
+    """Without pieces that touch no large one: what the film's few views never contradicted floats beside others."""
+    labels, count = ndimage.label(occupied.cpu().numpy(), np.ones((3, 3, 3), np.uint8))
+    if count < 2:
+        return occupied
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    kept = sizes >= ISLAND * sizes.max()
+    return torch.from_numpy(kept[labels]).to(occupied.device)
 
 
 @dataclass(slots=True)
@@ -108,4 +123,4 @@ class Occupancy:
         occupied = grow(self.density > threshold) & self.allowed
         if seen_since is not None:
             occupied &= grow(self.last_seen >= seen_since)
-        return Shell(self.low, self.extent, self.cell, occupied.contiguous())
+        return Shell(self.low, self.extent, self.cell, without_islands(occupied).contiguous())

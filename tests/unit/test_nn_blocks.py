@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from realtalk_core.nn.losses import gradient_difference, multi_scale_dissimilarity, opacity_entropy, ssim
-from realtalk_core.nn.occupancy import Occupancy, grow
+from realtalk_core.nn.occupancy import Occupancy, grow, without_islands
 from realtalk_core.nn.rays import camera_rays, meet_box, pixel_centres, project
 from realtalk_core.nn.spherical import spherical_harmonics
 from realtalk_core.nn.warp import PARTING_CM, Warper, parted, warp_reference
@@ -108,3 +108,14 @@ def test_image_losses_order_pictures_as_eyes_do() -> None:
 
 def test_entropy_is_lowest_at_certainty() -> None:
     assert opacity_entropy(torch.tensor([0.0, 1.0])) < 0.01 < opacity_entropy(torch.tensor([0.5]))
+
+
+def test_islands_are_not_sampled_and_large_pieces_are():
+    cells = torch.zeros(20, 20, 20, dtype=torch.bool)
+    cells[2:12, 2:12, 2:12] = True
+    cells[15:19, 2:6, 2:6] = True  # a tail of hair, say: 64 cells beside 1000
+    both = cells.clone()
+    cells[16, 16, 16:18] = True
+    assert torch.equal(without_islands(cells), both)
+    assert not without_islands(torch.zeros_like(cells)).any()
+    assert torch.equal(without_islands(cells[14:, 14:, 14:]), cells[14:, 14:, 14:])
