@@ -2,7 +2,7 @@
 
     python benchmarks/ablations.py CAPTURE WORK [--steps 1300] [--only NAME...] [--size S]
 
-`silent_gates` is none of the paper's: gates pressed to zero where no condition concerns, which `static_tolerance` may use.
+`silent_gates` is none of the paper's: gates are pressed to zero where no condition is needed (see `static_tolerance`).
 Trains each variant on the first 80 % of a capture with the same seed and number of steps, and measures it on the rest
 as `self_reconstruction.py` does. Results are written to `WORK/NAME.json` one by one: what is there is not done again,
 and an interrupted training goes on, so the table can be made piece by piece. Prints the table of all that are there.
