@@ -10,7 +10,6 @@ of the same weights on the CPU. Without a GPU it says so and ends with code 2.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,6 @@ from typing import Any
 import torch
 
 from realtalk_core.device import resolve
-from realtalk_core.errors import UserError
 from realtalk_core.nn import cuda_planes
 from realtalk_core.types import AudioFeatures, Drive
 
@@ -94,8 +92,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except UserError as error:
-        sys.stderr.write(f"gpu: {error}\n")
-        sys.exit(2)
+    from script import run
+
+    run(main)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -113,6 +112,8 @@ def main() -> int:
     parser.add_argument("--worst", type=int, default=15)
     parser.add_argument("--sheet", type=Path, help="folder for the sheet of the worst frames")
     options = parser.parse_args()
+    if options.sheet and options.sheet.exists() and not options.sheet.is_dir():
+        parser.error(f"--sheet {options.sheet} is a file: name a folder")
     avatar = Avatar.open(options.avatar, discover())
     side = options.size or min(avatar.size, 256)
     shown = (
@@ -152,7 +153,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except UserError as error:
-        sys.exit(f"holes: {error}")
+    from script import run
+
+    run(main)

@@ -50,12 +50,12 @@ class Keeper:
 def train(capture: Path, work: Path, minutes: list[float], preset: str | None, sets: list[str], seed: int) -> None:
     """Trains, or goes on training, `work/avatar`."""
     plugins = installed()
-    config = configuration(None, preset, sets, plugins)
+    config, opened = configuration(None, preset, sets, plugins), Capture.open(capture)
     assert plugins.manager is not None
     plugins.manager.register(Keeper(work / "snapshots", [60 * m for m in minutes]))
     options = {"stages": ("renderer",), "split": 0.8, "seed": seed, "resume": True}
     with Bars("steps") as bars:
-        Session(Capture.open(capture), work / "avatar", config, **options, progress=bars).run()
+        Session(opened, work / "avatar", config, **options, progress=bars).run()
 
 
 def main() -> None:
@@ -115,4 +115,6 @@ def plot(curve: dict[str, Any], file: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from script import run
+
+    run(main)

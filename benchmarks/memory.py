@@ -120,6 +120,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--only", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    for option, least in (("minutes", 0.1), ("size", 32), ("render_size", 32), ("drive", 1), ("steps", 1)):
+        given = getattr(options, option)
+        if any(value < least for value in (given if isinstance(given, list) else [given])):
+            parser.error(f"--{option.replace('_', '-')} must be at least {least:g}")
     if options.only:
         what, *rest = options.only
         print(
@@ -138,4 +142,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from script import run
+
+    run(main)

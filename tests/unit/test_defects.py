@@ -72,3 +72,16 @@ def test_the_gpu_benchmark_says_that_there_is_none(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "--device cuda" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("script", "rest"),
+    [("holes", []), ("learning_curve", ["work"]), ("ablations", ["work"]), ("self_reconstruction", ["avatar"])],
+)
+def test_a_benchmark_names_a_path_that_is_not_there(script: str, rest: list[str], tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / f"benchmarks/{script}.py"), "nothing", *rest]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "nothing does not exist" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
