@@ -52,9 +52,7 @@ def explain_write(error: OSError, place: Path) -> Exception:
     if error.errno == errno.ENOSPC or error.errno == errno.EDQUOT:
         return UserError(f"the disk is full: {place} could not be written", "Free some space, then run it again.")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return UserError(
-            f"{place} cannot be written: {error.strerror}", "Choose a folder that you may write to (-o DIR)."
-        )
+        return UserError(f"{place} cannot be written: {error.strerror}", "Choose a folder that you may write to.")
     if error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG, errno.ENOENT, errno.EISDIR, errno.EEXIST):
-        return UserError(f"{place} cannot be written: {error.strerror}", "Choose another place (-o).")
+        return UserError(f"{place} cannot be written: {error.strerror}", "Choose another place.")
     return error

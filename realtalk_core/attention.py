@@ -150,12 +150,17 @@ def check_folder(folder: Path) -> None:
     """Refuses to write over anything.
 
     Raises:
-        UserError: if it is a file, or a folder with something in it.
+        UserError: if it is a file, a folder with something in it, or where nothing may be written.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file", "Name a new folder for the pictures.")
     if folder.is_dir() and any(folder.iterdir()):
         raise UserError(f"{folder} exists and is not empty", "Name a new folder for the pictures.")
+    above = next(parent for parent in folder.absolute().parents if parent.exists())
+    probe = above / f".{folder.name}.{os.getpid()}.partial"
+    with writing(folder):
+        probe.mkdir()
+        probe.rmdir()
 
 
 def write_attention(found: Attention, folder: Path) -> list[Path]:
@@ -206,8 +211,9 @@ def _sheet(found: Attention, k: int, names: list[str], tops: dict[str, float], f
     axes[0].imshow(found.pictures[k].numpy().clip(0, 1))
     axes[0].set_title("rendered", fontsize="small")
     for name, axis in zip(names, axes[1:], strict=False):
-        shown = axis.imshow(found.maps[name][k].numpy(), cmap="inferno", vmin=0, vmax=max(tops[name], 1e-9))
-        axis.set_title(name, fontsize="small")
+        values = found.maps[name][k].numpy()
+        shown = axis.imshow(values, cmap="inferno", vmin=0, vmax=tops[name] or 1)
+        axis.set_title(name if values.any() else f"{name}: 0 in this frame", fontsize="small")
         figure.colorbar(shown, ax=axis, fraction=0.046).ax.tick_params(labelsize="x-small")
     for axis in axes:
         axis.set_axis_off()

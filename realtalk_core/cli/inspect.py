@@ -25,7 +25,9 @@ def register(app: typer.Typer) -> None:
                 metavar="DIR",
             ),
         ] = None,
-        frames: Annotated[int, typer.Option(help="With --attention: how many frames.", min=1, max=100)] = 4,
+        frames: Annotated[
+            int | None, typer.Option(help="With --attention: how many frames; default 4.", min=1, max=100)
+        ] = None,
         device: DeviceOption = "auto",
         as_json: JsonOption = False,
     ) -> None:
@@ -36,8 +38,13 @@ def register(app: typer.Typer) -> None:
         """
         facts = describe(path)
         if attention is not None:
-            _attention(path, facts["kind"], attention, frames, device, as_json)
+            _attention(path, facts["kind"], attention, 4 if frames is None else frames, device, as_json)
             return
+        for option, given in (("--frames", frames is not None), ("--device", device != "auto")):
+            if given:
+                raise UserError(
+                    f"{option} has no effect without --attention", f"Add --attention DIR, or drop {option}."
+                )
         if as_json:
             say_json(facts)
         else:

@@ -151,11 +151,20 @@ def test_the_command_writes_and_tells(tmp_path: Path, capsys: pytest.CaptureFixt
     assert eyes["eyes"] > eyes["hair, ears, neck"]
 
 
-@pytest.mark.parametrize("case", ["file", "full", "capture", "checkpoint"])
+@pytest.mark.parametrize("options", [["--frames", "2"], ["--device", "cpu"]])
+def test_options_without_effect_are_refused(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["inspect", str(DEMO), *options]) == 2
+    assert f"{options[0]} has no effect without --attention" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("case", ["file", "below a file", "full", "capture", "checkpoint"])
 def test_bad_inputs_are_named(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, target = DEMO, tmp_path / "maps"
     if case == "file":
         target.write_text("mine")
+    elif case == "below a file":
+        (tmp_path / "mine.txt").write_text("mine")
+        target = tmp_path / "mine.txt" / "maps"
     elif case == "full":
         target.mkdir()
         (target / "mine.txt").write_text("mine")
@@ -168,7 +177,8 @@ def test_bad_inputs_are_named(case: str, tmp_path: Path, capsys: pytest.CaptureF
     before = sorted(tmp_path.rglob("*"))
     assert run(["inspect", str(source), "--attention", str(target)]) == 2
     said = capsys.readouterr().err
-    wanted = {"file": "is a file", "full": "is not empty", "capture": "is a capture, not an avatar",
+    wanted = {"file": "is a file", "below a file": "cannot be written", "full": "is not empty",
+              "capture": "is a capture, not an avatar",
               "checkpoint": "is a checkpoint, not an avatar"}[case]  # fmt: skip
     assert wanted in said
     assert "Traceback" not in said
