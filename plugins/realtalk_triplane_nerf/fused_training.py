@@ -130,10 +130,10 @@ class _Networks(torch.autograd.Function):
         bfloat, harmonics, _, limit, spare, scatter = ctx.given
         plan, columns, coloured = ctx.plan, ctx.columns, harmonics is not None
         order, pulls = np.empty(len(sigma), np.int64), np.empty((4 if coloured else 1, len(sigma)), np.float32)
+        most = np.float32(np.exp(limit) * (1 - 1e-6))  # exponentials of torch and numpy may differ in the last bit
         kept = kernel.select(
-            array(sigma), array(by_sigma), array(colour), array(by_colour), np.float32(np.exp(np.float32(limit))),
-            np.float32(spare), order, pulls,
-        )  # fmt: skip
+            array(sigma), array(by_sigma), array(colour), array(by_colour), most, np.float32(spare), order, pulls
+        )
         order = order[:kept]
         into, into_bias = np.zeros(plan.into, np.float32), np.zeros(plan.into_bias, np.float32)
         by_geometry = torch.zeros(columns, ctx.places) if scatter is None else torch.empty(columns, kept)
