@@ -64,8 +64,13 @@ class Perceptual(nn.Module):
 
 
 def thin(points: Float[Tensor, "3 N"], most: int) -> Float[Tensor, "3 M"]:
-    """At most `most` points (and a few more), evenly spread."""
-    return points[:, :: max(1, points.shape[1] // most)]
+    """At most `most` points, evenly spread."""
+    return points[:, :: spacing(points.shape[1], most)]
+
+
+def spacing(count: int, most: int) -> int:
+    """Every which of `count` points to take so that `most` are not exceeded."""
+    return max(1, -(-count // most))
 
 
 def ambient(field: TriplaneField, geometry: Float[Tensor, "N F"], lower: Bool[Tensor, "N"]) -> Float[Tensor, ""]:
@@ -162,12 +167,11 @@ def smoothness(
         sink: As in `encode_planes`.
         grids: As in `encode_planes`.
     """
-    points = thin(out.samples.points, jitter.shape[1])[:, : jitter.shape[1]]
+    points = thin(out.samples.points, jitter.shape[1])
     count = points.shape[1]
     if not count:
         return out.alpha.new_zeros(())
-    every = max(1, out.samples.points.shape[1] // jitter.shape[1])
-    places = torch.arange(count, device=points.device) * every
+    places = torch.arange(count, device=points.device) * spacing(out.samples.points.shape[1], jitter.shape[1])
     rays = torch.searchsorted(out.samples.offsets, places, right=True) - 1
     views = spherical_harmonics(directions)
     moved = (points + JITTER * jitter[:, :count]).clamp(0, 1)

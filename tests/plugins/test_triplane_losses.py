@@ -18,7 +18,7 @@ from realtalk_triplane_nerf.config import TriplaneNerfConfig
 from realtalk_triplane_nerf.field import FrameCondition, TriplaneField
 from realtalk_triplane_nerf.frames import LIPS_SIDE, FrameBank
 from realtalk_triplane_nerf.head import Rendered
-from realtalk_triplane_nerf.losses import doubt_loss, doubt_weights, doubts, gate_norm, smoothness
+from realtalk_triplane_nerf.losses import doubt_loss, doubt_weights, doubts, gate_norm, smoothness, spacing, thin
 from realtalk_triplane_nerf.renderer import TriplaneNerf
 from realtalk_triplane_nerf.schedule import gate_offset, pixels_of, ramp, rate, smooths
 
@@ -119,6 +119,15 @@ def test_uncertainty_is_read_where_a_ray_ends():
         torch.zeros(2, 3), torch.zeros(2), torch.zeros(0), Samples(torch.zeros(3, 0), torch.zeros(3).long())
     )
     assert doubts(field, empty).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(("count", "most"), [(0, 8), (8, 8), (9, 8), (15, 8), (16, 8), (1000, 64)])
+def test_few_points_are_taken_from_everywhere(count, most):
+    points = torch.arange(count).repeat(3, 1)
+    found = thin(points, most)
+    assert found.shape[1] <= most
+    assert torch.equal(found[0], torch.arange(found.shape[1]) * spacing(count, most))
+    assert not count or found[0, -1] >= count - spacing(count, most)
 
 
 def test_smoothness_is_what_a_small_step_changes():
