@@ -122,7 +122,8 @@ class TriplaneNerfConfig(ComponentConfig):
     """Weight of the rays' opacity entropy."""
 
     ambient_weight: float = Field(1e-4, ge=0.0)
-    """Weight that keeps the mouth's condition out of the upper face and the eyes' out of the lower."""
+    """Weight of the gates' size, the mouth's in the upper face and the eyes' in the lower: without a `gate_offset` it
+    keeps these conditions out of there, with one it keeps gates from adding to it."""
 
     uncertainty_weight: float = Field(0.0, ge=0.0)
     """Weight of a learnt uncertainty, which turns the colour loss towards rays that are hard to explain; 0 for none."""
@@ -137,7 +138,7 @@ class TriplaneNerfConfig(ComponentConfig):
     """Weight of the difference between opacity and the head's mask."""
 
     condition_noise: float = Field(0.0, ge=0.0, le=2.0)
-    """Noise on the landmark features while training, in their standard deviations."""
+    """Noise on the landmark features while training, in their standard deviations; with `window` in centimetres."""
 
     lr_grid: float = Field(1e-2, gt=0.0)
     """First learning rate of the planes."""

@@ -41,7 +41,7 @@ SALT = 47
 
 @dataclass(frozen=True, slots=True)
 class PixelBank:
-    """Pixels of some frames, in memory (14 bytes each).
+    """Pixels of some frames, in memory (13 bytes each).
 
     Attributes:
         places: `F P` flat numbers of pixels.
