@@ -106,7 +106,7 @@ def plot(curve: dict[str, Any], file: Path) -> None:
     }
     for axes, (title, names) in zip(figure.subplots(1, 3), panels.items(), strict=True):
         for name in (n for n in names if n in points[-1]):
-            axes.plot(minutes, [p[name] for p in points], marker="o", markersize=3, label=name)
+            axes.plot(minutes, [p.get(name, float("nan")) for p in points], marker="o", markersize=3, label=name)
         axes.set(xlabel="minutes of training", title=title)
         axes.grid(alpha=0.3)
         axes.legend(fontsize="x-small")
