@@ -23,6 +23,7 @@ from realtalk_core.spec import PIPELINE_STAGES, Stage
 if TYPE_CHECKING:
     from realtalk_core.capture import Capture
     from realtalk_core.config import Config
+    from realtalk_core.config.needs import Selected
     from realtalk_core.training.session import Session
 
 
@@ -191,4 +192,17 @@ def _summary(session: Session, spoken: object) -> None:
         say(line.rstrip())
     whole = sum(f.stat().st_size for f in session.folder.rglob("*") if f.is_file() and "training" not in f.parts)
     say(f"  in all     {spoken(sum(session.seconds.values())):>12}  {whole / 1e6:6.1f} MB")
+    missing = [stage for stage, chosen in session.config.stages.items() if _untrained(session.folder, stage, chosen)]
+    if missing:
+        say(f"It cannot speak yet: {', '.join(missing)} not trained. Next:")
+        for stage in missing:
+            say(f"  realtalk train {session.capture.path} -o {session.folder} --stage {stage}")
+        return
     say(f"Next: realtalk synthesize {session.folder} --audio SPEECH --emotion happy:0.7 -o out.mp4")
+
+
+def _untrained(folder: Path, stage: str, chosen: Selected) -> bool:
+    from realtalk_core.build import load_class
+
+    learns = stage in PIPELINE_STAGES and hasattr(load_class(chosen.spec), "for_training")
+    return learns and not (folder / f"{stage}.safetensors").is_file()
