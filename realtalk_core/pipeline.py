@@ -252,7 +252,7 @@ def _torso(renderer: Renderer, avatar: Avatar, wanted: str | None, moved: bool) 
         name = avatar.config.stages["renderer"].spec.name
         raise UserError(
             f"--torso model: {avatar.path} has no torso; its renderer {name} has learnt the head alone",
-            "Use --torso film, or train it again with one: realtalk train CAPTURE -o AVATAR --force"
+            f"Use --torso film, or train it again with one: realtalk train CAPTURE -o {avatar.path} --stage renderer"
             " --set renderer=triplane_nerf --set renderer.torso=true",
         )
     return layer if wanted == "model" or (wanted is None and moved) else None
