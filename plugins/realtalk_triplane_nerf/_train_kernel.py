@@ -25,13 +25,11 @@ INNER, FIRST, SECOND, THIRD, COLOUR_IN, COLOUR_OUT = range(6)
 a layer's weight gradient begins, its vectors of 16 inputs, where its bias' gradient begins."""
 TO_HIDDEN, TO_FOUND, TO_SECOND, TO_FIRST, TO_INNER, TO_GEOMETRY = range(6, 12)
 """Rows of `layers` for the transposed matrices, named by whose gradient they give."""
-LAYERS = 12
 (
     JOINED, AFTER_FIRST, AFTER_SECOND, QUEUED, HIDDEN, FOUND, COLOURS,
     BY_COLOUR, BY_HIDDEN, BY_FOUND, BY_SECOND, BY_FIRST, ROWS, COLUMNS,
 ) = range(14)  # fmt: skip
 """Parts of the room to work in: a block's inputs of each layer, float32 outputs, gradients, and room to turn them."""
-PARTS = 14
 
 
 @kernel
