@@ -158,6 +158,14 @@ class Avatar:
                 f"Train it: realtalk train CAPTURE -o {self.path} --stage {stage}",
             )
         header, tensors = checkpoint.load(file, chosen.spec)
+        for name in chosen.config.TRAINED:
+            trained, asked = header.config.get(name), chosen.config.model_dump(mode="json")[name]
+            if name in header.config and trained != asked:
+                raise UserError(
+                    f"{file}: {stage}.{name} is {asked}, and it was trained with {trained}",
+                    f"Leave out --set {stage}.{name}, or train it again: "
+                    f"realtalk train CAPTURE -o {self.path} --stage {stage} --set {stage}.{name}={asked}",
+                )
         try:
             made = build(chosen.spec, chosen.config, tensors=self.widened(header, tensors))
         except (RuntimeError, KeyError, ValueError) as error:  # what torch and dictionaries say of other tensors

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict
 
@@ -26,6 +26,9 @@ class ComponentConfig(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
     )
+
+    TRAINED: ClassVar[tuple[str, ...]] = ()
+    """Parameters that weights were learnt for: an avatar refuses other values until it is trained again."""
 
     @classmethod
     def tiny(cls) -> Self:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -16,7 +16,7 @@ class TriplaneNerfConfig(ComponentConfig):
     """Side in pixels of the pictures it learns from, and at which it is best rendered."""
 
     steps: int = Field(1500, ge=1)
-    """Training steps; on two cores about a third of a second each."""
+    """Training steps; on two cores about a quarter of a second each."""
 
     landmarks: Literal["mediapipe478", "ibug68"] = "mediapipe478"
     """Landmarks that drive it: all 478, or the paper's 68."""
@@ -178,6 +178,11 @@ class TriplaneNerfConfig(ComponentConfig):
 
     frames_per_batch: int = Field(4, ge=1, le=64)
     """Frames yielded at a time."""
+
+    TRAINED: ClassVar[tuple[str, ...]] = (
+        "landmarks", "condition", "components", "attention", "grid", "blendshapes", "warp", "levels", "channels",
+        "coarsest", "finest", "log2_entries", "width", "individual",
+    )  # fmt: skip
 
     @classmethod
     def tiny(cls) -> Self:

@@ -63,6 +63,7 @@ def copy(avatar, tmp_path):
         (["--pose", "nowhere"], "nowhere does not exist", "realtalk capture"),
         (["--size", "5000"], "--size 5000", "such as 512"),
         (["--torso", "modle"], "--torso: unknown choice 'modle' - did you mean 'model'?", "film or model"),
+        (["--set", "renderer.grid=volume"], "grid is volume, and it was trained with planes", "train it again"),
         (["--set", "motion.smothing=1"], "no such parameter", "did you mean 'smoothing'?"),
     ],
 )
