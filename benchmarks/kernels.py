@@ -217,7 +217,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.samples <= 0 or options.samples % simd.BLOCK:
         parser.error(f"--samples {options.samples} is not a positive multiple of {simd.BLOCK}")
-    avatar = Avatar.open(options.avatar, installed(), [])
+    default = TriplaneNerfConfig().static_tolerance  # the demo's avatar has it off, to start sooner
+    avatar = Avatar.open(options.avatar, installed(), [f"renderer.static_tolerance={default}"])
     report = {
         "samples": options.samples,
         "threads": torch.get_num_threads(),
