@@ -32,12 +32,12 @@ from torch import Tensor
 from realtalk_core.avatar import Avatar
 from realtalk_core.cli.common import installed
 from realtalk_core.nn import compositing, marching, simd
+from realtalk_core.nn.conditioning import score_columns
 from realtalk_core.nn.hashgrid import PlaneGrids, PlaneLayout, add_nodes_gradient, encode_planes_reference
 from realtalk_core.nn.marching import Shell
 from realtalk_core.nn.parallel import in_threads, worker_count
 from realtalk_core.nn.warp import WarpField, evaluate, evaluate_reference
 from realtalk_triplane_nerf import fused_training
-from realtalk_triplane_nerf.condition import score_columns
 from realtalk_triplane_nerf.config import TriplaneNerfConfig
 from realtalk_triplane_nerf.field import HARMONICS, FrameCondition, TriplaneField
 
@@ -146,7 +146,7 @@ def networks(count: int = 1 << 14) -> Row:
     rays = torch.arange(count) // 8
     views = torch.randn(count // 8, HARMONICS, generator=generator)
     points = torch.rand(3, count, generator=generator)
-    scores = torch.rand(len(score_columns(config)), generator=generator)
+    scores = torch.rand(len(score_columns(config.blendshapes)), generator=generator)
     condition = FrameCondition(torch.randn(config.components, generator=generator), scores)
     pull, parameters = torch.randn(count, generator=generator), list(field.parameters())
     grids, layout = field.grids(), field.layout

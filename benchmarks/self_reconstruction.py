@@ -40,8 +40,8 @@ from realtalk_core.landmarks import LEFT_BROW, LEFT_EYE, LIPS_OUTER, REGIONS68, 
 from realtalk_core.models import model_path
 from realtalk_core.plugins import Plugins, discover
 from realtalk_core.stages import Renderer
+from realtalk_core.training.frame_bank import FrameBank
 from realtalk_core.types import CameraTrack, Drive
-from realtalk_triplane_nerf.frames import FrameBank
 
 Maker = Callable[[int], tuple[Picture, Picture]]
 """Colour (not premultiplied) and opacity of a frame."""

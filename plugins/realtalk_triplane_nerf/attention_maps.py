@@ -8,16 +8,16 @@ from torch import Tensor
 
 from realtalk_core.landmarks import BLENDSHAPES
 from realtalk_core.nn.compositing import composite
+from realtalk_core.nn.conditioning import score_columns
 from realtalk_core.nn.marching import Shell, march
 from realtalk_core.nn.warp import WarpField
-from realtalk_triplane_nerf.condition import score_columns
 from realtalk_triplane_nerf.config import TriplaneNerfConfig
 from realtalk_triplane_nerf.field import FrameCondition, TriplaneField
 
 
 def names(config: TriplaneNerfConfig) -> tuple[str, ...]:
     """The maps in order: the landmarks' code; then all blendshapes together and each alone."""
-    scores = tuple(f"blendshapes/{BLENDSHAPES[k]}" for k in score_columns(config))
+    scores = tuple(f"blendshapes/{BLENDSHAPES[k]}" for k in score_columns(config.blendshapes))
     return ("landmarks", "blendshapes", *scores) if scores else ("landmarks",)
 
 

@@ -10,10 +10,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from realtalk_core.nn.attention import RegionAttention
+from realtalk_core.nn.conditioning import LANDMARK_CODE, ComponentCode, score_columns
 from realtalk_core.nn.hashgrid import PlaneGrids, PlaneLayout, add_nodes_gradient, encode_planes
 from realtalk_core.nn.hashvolume import VolumeLayout, encode_volume
 from realtalk_triplane_nerf import fused_training
-from realtalk_triplane_nerf.condition import LANDMARK_CODE, ComponentCode, WindowCode, score_columns
+from realtalk_triplane_nerf.condition import WindowCode
 from realtalk_triplane_nerf.config import TriplaneNerfConfig
 from realtalk_triplane_nerf.schedule import gate_offset
 
@@ -65,7 +66,7 @@ class TriplaneField(nn.Module):
             if config.grid == "planes"
             else VolumeLayout.geometric(config.levels, 3 * config.channels, *sizes)
         )
-        columns, width, scores = self.layout.columns, config.width, len(score_columns(config))
+        columns, width, scores = self.layout.columns, config.width, len(score_columns(config.blendshapes))
         self.tables = nn.Parameter(self.layout.empty_tables())
         self.code = WindowCode() if config.condition == "window" else ComponentCode(features)
         gated = config.attention

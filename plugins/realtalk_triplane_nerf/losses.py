@@ -8,13 +8,10 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from realtalk_core.nn.hashgrid import PlaneGrids
-from realtalk_core.nn.losses import gradient_difference, multi_scale_dissimilarity
-from realtalk_core.nn.lpips import BACKBONE, HEADS, Lpips
 from realtalk_core.nn.spherical import spherical_harmonics
-from realtalk_triplane_nerf.config import TriplaneNerfConfig
 from realtalk_triplane_nerf.field import FrameCondition, TriplaneField
 from realtalk_triplane_nerf.head import Rendered
 
@@ -24,43 +21,6 @@ MOST_UNCERTAIN = 10.0
 JITTER = 5e-4
 """Displacement of the smoothness term as a share of the box: 1e-3 of half its side."""
 SMOOTH_SAMPLES = 2048
-
-
-class Perceptual(nn.Module):
-    """What patches are compared by: LPIPS, or differences of structure and of gradients.
-
-    Args:
-        config: Its `perceptual` decides.
-
-    Raises:
-        UserError: if LPIPS is asked for and cannot be had, or a file of it is damaged.
-    """
-
-    def __init__(self, config: TriplaneNerfConfig) -> None:
-        super().__init__()
-        self.lpips: Lpips | None = None
-        self.used = min(config.patch_from, config.lips_from) < 1
-        self.asked = config.perceptual
-        if self.used and config.perceptual != "structure":
-            self.lpips = Lpips.installed() if config.perceptual == "auto" else Lpips.fetched()
-
-    def remark(self) -> str | None:
-        """What the user should know: which of the two it is."""
-        if not self.used or self.asked == "structure":
-            return None
-        if self.lpips is not None:
-            return "renderer: patches are compared by LPIPS"
-        return (
-            f"renderer: patches are compared by structure and gradients; for LPIPS put {BACKBONE} and {HEADS} into "
-            "REALTALK_MODELS, or let it download them with --set renderer.perceptual=lpips"
-        )
-
-    def forward(self, image: Float[Tensor, "B 3 H W"], truth: Float[Tensor, "B 3 H W"]) -> Float[Tensor, ""]:
-        """The difference of pictures in [0, 1]."""
-        if self.lpips is not None:
-            distance: Tensor = self.lpips(image, truth)
-            return distance
-        return multi_scale_dissimilarity(image, truth) + gradient_difference(image, truth)
 
 
 def thin(points: Float[Tensor, "3 N"], most: int) -> Float[Tensor, "3 M"]:

@@ -11,22 +11,23 @@ from torch import Tensor
 from realtalk_core.errors import ShapeError, UserError
 from realtalk_core.nn import cuda_planes
 from realtalk_core.nn._jit import on_cpu
+from realtalk_core.nn.conditioning import in_scheme, scheme_of
 from realtalk_core.nn.marching import Shell
 from realtalk_core.nn.parallel import in_threads, worker_count
 from realtalk_core.nn.rays import camera_rays, meet_box, pixel_centres
+from realtalk_core.nn.torso import Torso
 from realtalk_core.nn.warp import WarpField
 from realtalk_core.stages import Batch
 from realtalk_core.training.data import TrainingData
-from realtalk_core.types import CameraTrack, Drive, FrameBatch, Scheme
+from realtalk_core.training.torso import TorsoTrainer
+from realtalk_core.types import CameraTrack, Drive, FrameBatch
 from realtalk_triplane_nerf.attention_maps import maps_of_rays, names
-from realtalk_triplane_nerf.condition import features_of, in_scheme
+from realtalk_triplane_nerf.condition import NAME, features_of
 from realtalk_triplane_nerf.config import TriplaneNerfConfig
 from realtalk_triplane_nerf.field import FrameCondition, TriplaneField, compute_type
 from realtalk_triplane_nerf.fused import FusedField, available
 from realtalk_triplane_nerf.head import Head, render_rays
 from realtalk_triplane_nerf.still import conditions_in_range
-from realtalk_triplane_nerf.torso import Torso
-from realtalk_triplane_nerf.torso_training import TorsoTrainer
 from realtalk_triplane_nerf.training import Trainer
 from realtalk_triplane_nerf.weights import check_tensors
 
@@ -182,8 +183,8 @@ class TriplaneNerf:
             raise ShapeError(f"TriplaneNerf: drive has {len(drive)} frames, cameras {len(cameras)}")
         renderer = self if self.trainer is None else self.from_state(self.config, self.state()).to(self.device)
         features, scores = features_of(drive, renderer.head.basis, self.config)
-        scheme: Scheme = "mediapipe478" if len(renderer.head.basis.neutral) == 478 else "ibug68"
-        return renderer, in_scheme(drive.landmarks, scheme).points.float(), features, scores
+        landmarks = in_scheme(drive.landmarks, scheme_of(renderer.head.basis), NAME)
+        return renderer, landmarks.points.float(), features, scores
 
     def _rays(
         self, warp: WarpField | None, camera: CameraTrack, region: Tensor | None = None

@@ -16,9 +16,10 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from realtalk_core.expression import ExpressionBasis
+from realtalk_core.nn.conditioning import SOFT_LIMIT
 from realtalk_core.nn.marching import Shell
 from realtalk_core.types import Blendshapes, Drive, LandmarkTrack
-from realtalk_triplane_nerf.condition import SOFT_LIMIT, features_of
+from realtalk_triplane_nerf.condition import features_of
 from realtalk_triplane_nerf.config import TriplaneNerfConfig
 from realtalk_triplane_nerf.field import FrameCondition
 

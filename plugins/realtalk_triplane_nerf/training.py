@@ -19,20 +19,20 @@ from realtalk_core.nn.losses import opacity_entropy
 from realtalk_core.nn.marching import Shell
 from realtalk_core.nn.occupancy import Occupancy
 from realtalk_core.nn.parallel import in_threads, worker_count
+from realtalk_core.nn.perceptual import Perceptual
 from realtalk_core.nn.rays import camera_rays
 from realtalk_core.nn.warp import Warper, WarpField
 from realtalk_core.stages import Batch
+from realtalk_core.training.bounds import TEMPLATES, face_shell, head_box, visual_hull
 from realtalk_core.training.data import TrainingData
+from realtalk_core.training.frame_bank import FrameBank, rarity, thinned
 from realtalk_core.types import Drive, Scheme
-from realtalk_triplane_nerf.bounds import TEMPLATES, face_shell, head_box, visual_hull
 from realtalk_triplane_nerf.condition import features_of
 from realtalk_triplane_nerf.config import TriplaneNerfConfig
 from realtalk_triplane_nerf.field import FrameCondition, TriplaneField
-from realtalk_triplane_nerf.frames import FrameBank, rarity, thinned
 from realtalk_triplane_nerf.head import Head, render_rays
 from realtalk_triplane_nerf.losses import (
     SMOOTH_SAMPLES,
-    Perceptual,
     ambient,
     doubt_loss,
     doubt_weights,
@@ -124,7 +124,7 @@ class Trainer:
         self._bank: FrameBank | None = None
         self._fields: dict[int, WarpField] = {}
         self._lock = threading.Lock()
-        self.perceptual = Perceptual(config)
+        self.perceptual = Perceptual(config.perceptual, min(config.patch_from, config.lips_from) < 1)
         self.optimizer = optimizer_of(self.field, config)
 
     @property

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from realtalk_core.nn import simd
+from realtalk_core.nn.conditioning import score_columns
 from realtalk_core.nn.hashgrid import PlaneLayout
 from realtalk_triplane_nerf import _train_kernel, fused_training
-from realtalk_triplane_nerf.condition import score_columns
 from realtalk_triplane_nerf.config import TriplaneNerfConfig
 from realtalk_triplane_nerf.field import FrameCondition, TriplaneField
 
@@ -29,7 +29,7 @@ def made(count: int = 300, **changes: Any) -> tuple[TriplaneField, FrameConditio
     torch.nn.init.normal_(field.tables)
     if field.individual is not None:
         torch.nn.init.normal_(field.individual)
-    condition = FrameCondition(torch.randn(features), torch.rand(len(score_columns(config))), 1)
+    condition = FrameCondition(torch.randn(features), torch.rand(len(score_columns(config.blendshapes))), 1)
     rays = torch.randint(RAYS, (count,)).sort().values
     return field, condition, torch.rand(3, count), torch.randn(RAYS, 16), rays
 

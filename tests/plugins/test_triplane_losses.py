@@ -13,10 +13,10 @@ from realtalk_core.config import load_config
 from realtalk_core.nn.marching import Samples
 from realtalk_core.testing.synthetic import make_capture
 from realtalk_core.training.data import TrainingData
+from realtalk_core.training.frame_bank import LIPS_SIDE, FrameBank
 from realtalk_core.types import AudioFeatures
 from realtalk_triplane_nerf.config import TriplaneNerfConfig
 from realtalk_triplane_nerf.field import FrameCondition, TriplaneField
-from realtalk_triplane_nerf.frames import LIPS_SIDE, FrameBank
 from realtalk_triplane_nerf.head import Rendered
 from realtalk_triplane_nerf.losses import doubt_loss, doubt_weights, doubts, gate_norm, smoothness, spacing, thin
 from realtalk_triplane_nerf.renderer import TriplaneNerf

@@ -12,14 +12,15 @@ from torch import Tensor
 from realtalk_core.capture import Capture
 from realtalk_core.errors import ShapeError, UserError
 from realtalk_core.nn import simd
+from realtalk_core.nn.conditioning import LANDMARK_CODE, soft_clamp
 from realtalk_core.nn.marching import Shell
 from realtalk_core.testing.synthetic import make_capture
 from realtalk_core.training.data import TrainingData
+from realtalk_core.training.frame_bank import rarity, thinned
 from realtalk_core.types import AudioFeatures, Drive
-from realtalk_triplane_nerf.condition import LANDMARK_CODE, WindowCode, soft_clamp
+from realtalk_triplane_nerf.condition import WindowCode
 from realtalk_triplane_nerf.config import TriplaneNerfConfig
 from realtalk_triplane_nerf.field import FrameCondition, TriplaneField
-from realtalk_triplane_nerf.frames import rarity, thinned
 from realtalk_triplane_nerf.fused import FARTHEST, distance_to_matter
 from realtalk_triplane_nerf.renderer import TriplaneNerf
 

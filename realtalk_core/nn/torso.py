@@ -16,12 +16,12 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float32
 from torch import Tensor, nn
 
+from realtalk_core.nn import _torso_kernel
 from realtalk_core.nn._jit import array, on_cpu
+from realtalk_core.nn._torso_kernel import CHANNELS, WIDTH
 from realtalk_core.nn.parallel import in_threads, worker_count
 from realtalk_core.nn.simd import TILE, packed
 from realtalk_core.types import CameraTrack, FrameBatch
-from realtalk_triplane_nerf import _torso_kernel
-from realtalk_triplane_nerf._torso_kernel import CHANNELS, WIDTH
 
 LEVELS, COARSEST = 16, 16
 PIXEL_OCTAVES, ANCHOR_OCTAVES = 8, 3

@@ -70,9 +70,9 @@ def parted_face(points: Float[Tensor, "T K 3"], neutral: Float[Tensor, "K 3"]) -
         reach = torch.stack([sign * heights(face, [*edge], out[between, 0]) for face in some])
         out[between, 1] = sign * reach.topk(count, 0).values.mean(0)
         order = before[list(edge), 0].argsort()
-        x, moved = (v[list(edge)][order].double().numpy() for v in (before[:, 0], out[:, 1] - before[:, 1]))
+        x, lift = (v[list(edge)][order].double().numpy() for v in (before[:, 0], out[:, 1] - before[:, 1]))
         out[list(beyond), 1] = before[list(beyond), 1] + torch.from_numpy(
-            np.interp(before[list(beyond), 0].double().numpy(), x, moved)
+            np.interp(before[list(beyond), 0].double().numpy(), x, lift)
         ).to(out.dtype)
     moved = (out - before)[lips]
     away = torch.cdist(before[:, :2].double(), before[lips, :2].double()).float()

@@ -19,10 +19,10 @@ from realtalk_core.compositing import face_region, without_head
 from realtalk_core.evaluation import project, spread
 from realtalk_core.matting import unmix
 from realtalk_core.nn.parallel import in_threads, worker_count
+from realtalk_core.nn.torso import SEEN_SIDE, Torso, TorsoField
 from realtalk_core.stages import Batch
 from realtalk_core.training.data import TrainingData
 from realtalk_core.types import CameraTrack
-from realtalk_triplane_nerf.torso import SEEN_SIDE, Torso, TorsoField
 
 STEPS = 1500
 """Most steps that the torso takes part in; more change nothing that can be seen."""

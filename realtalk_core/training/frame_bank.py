@@ -53,7 +53,9 @@ def thinned(weights: Float[Tensor, "T"], most: int) -> Tensor:
         enough = float((weights.double() * scale).clamp(max=1).sum()) > most
         low, high = (low, scale) if enough else (scale, high)
     edges = (weights.double() * high).clamp(max=1).cumsum(0)
-    return torch.searchsorted(edges, torch.arange(most) + 0.5).clamp(max=len(weights) - 1).unique()
+    chosen = torch.searchsorted(edges, torch.arange(most) + 0.5).clamp(max=len(weights) - 1)
+    frames: Tensor = torch.unique_consecutive(chosen)
+    return frames
 
 
 def head_share(person: Array, head: Array) -> Array:
@@ -85,7 +87,8 @@ class FrameBank:
         """Reads and reduces the given frames, on all worker threads."""
         plate = capture.background(size).astype(np.float32) / 255
         boxes = torch.full((len(frames), 4), -1, dtype=torch.int32)
-        bank = cls(*(torch.empty(len(frames), size, size, *c, dtype=torch.uint8) for c in ((3,), (), ())), boxes)
+        pictures, alphas, labels = (torch.empty(len(frames), size, size, *c, dtype=torch.uint8) for c in ((3,), (), ()))
+        bank = cls(pictures, alphas, labels, boxes)
 
         def work(_: int, rows: list[int]) -> None:
             for row in rows:

@@ -17,15 +17,15 @@ from realtalk_core.capture import Capture
 from realtalk_core.compositing import face_region
 from realtalk_core.emotion import parse_emotion
 from realtalk_core.evaluation import project
+from realtalk_core.nn.torso import PictureLayout, Torso, TorsoField, read_picture, read_picture_reference
 from realtalk_core.stages import TorsoLayer
 from realtalk_core.testing.synthetic import make_capture
 from realtalk_core.training.data import TrainingData
+from realtalk_core.training.torso import TorsoTrainer, torso_of
 from realtalk_core.types import AudioClip, AudioFeatures, CameraTrack
 from realtalk_core.voice import Speech
 from realtalk_triplane_nerf.config import TriplaneNerfConfig
 from realtalk_triplane_nerf.renderer import TriplaneNerf
-from realtalk_triplane_nerf.torso import PictureLayout, Torso, TorsoField, read_picture, read_picture_reference
-from realtalk_triplane_nerf.torso_training import TorsoTrainer, torso_of
 
 SIZE, FRAMES = 96, 48
 

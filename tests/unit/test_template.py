@@ -6,7 +6,7 @@ import torch
 from realtalk_core.landmarks import IBUG68_FROM_MEDIAPIPE478, LIPS_INNER
 from realtalk_core.nn.mouth import heights
 from realtalk_core.testing.face import neutral_face
-from realtalk_triplane_nerf.bounds import TEMPLATES
+from realtalk_core.training.bounds import TEMPLATES
 
 INNER = {478: LIPS_INNER, 68: tuple(range(60, 68))}
 
