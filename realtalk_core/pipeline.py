@@ -24,6 +24,7 @@ from realtalk_core.scene import Background, Scene
 from realtalk_core.stages import AudioEncoder, EmotionDeformer, LandmarkGenerator, Renderer, TorsoLayer
 from realtalk_core.types import (
     AudioClip,
+    AudioFeatures,
     Blendshapes,
     CameraTrack,
     Drive,
@@ -208,9 +209,19 @@ class Pipeline:
         finished = self.motion.finish(neutral, emotional, start)
         # Only what is kept, and what the renderer looks at beside it, need be rendered.
         low, high = max(0, window.first - reach), min(count, window.last + reach)
-        drive = Drive(finished, features, track, self.motion.blendshapes(finished, start))[low:high]
+        scores = self.motion.blendshapes(finished, start)
+        drive = Drive(finished, features, track, scores, neutral=self._speech(neutral, emotional, features, start))
         cameras = self.motion.cameras(start + low, high - low)
-        return Cut(drive, cameras, start + low, window.first - low, window.last - low)
+        return Cut(drive[low:high], cameras, start + low, window.first - low, window.last - low)
+
+    def _speech(
+        self, neutral: LandmarkTrack, emotional: LandmarkTrack, features: AudioFeatures, start: int
+    ) -> Drive | None:
+        """The window's drive without emotion; None where the emotion stage changed nothing."""
+        if torch.equal(neutral.points, emotional.points):
+            return None
+        finished = self.motion.finish(neutral, neutral, start)
+        return Drive(finished, features, blendshapes=self.motion.blendshapes(finished, start))
 
     @torch.no_grad()
     def pictures(self, cut: Cut, size: int | None = None) -> Iterator[Tensor]:

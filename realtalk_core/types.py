@@ -218,6 +218,8 @@ class Drive:
         emotion: The emotion, for renderers that deform themselves.
         blendshapes: Scores that agree with the landmarks (eyes and brows above all).
         background: `T H W 3` in [0, 1], the pictures beneath the head, at the cameras' size; None if not wanted.
+        neutral: The same speech before emotion was added, for renderers that express `emotion` themselves and would
+            have it twice from `landmarks`; None where the landmarks carry none, as those of tracked frames.
     """
 
     landmarks: LandmarkTrack
@@ -225,6 +227,7 @@ class Drive:
     emotion: EmotionTrack | None = None
     blendshapes: Blendshapes | None = None
     background: Float[Tensor, "T H W 3"] | None = None
+    neutral: Drive | None = None
 
     def __post_init__(self) -> None:
         lengths = {
@@ -235,6 +238,7 @@ class Drive:
                 ("emotion", self.emotion),
                 ("blendshapes", self.blendshapes),
                 ("background", self.background),
+                ("neutral", self.neutral),
             )
             if part is not None
         }
@@ -242,9 +246,21 @@ class Drive:
             raise ShapeError("Drive: parts differ in length: " + ", ".join(f"{k} {v}" for k, v in lengths.items()))
         if self.background is not None:
             check_shapes(self)
+        if self.neutral is not None:
+            if self.neutral.landmarks.scheme != self.landmarks.scheme:
+                raise ShapeError(
+                    f"Drive.neutral: its landmarks are {self.neutral.landmarks.scheme}, not {self.landmarks.scheme}"
+                )
+            if self.neutral.neutral is not None:
+                raise ShapeError("Drive.neutral: is neutral already and holds no neutral of its own")
 
     def __len__(self) -> int:
         return len(self.landmarks)
+
+    @property
+    def speech(self) -> Drive:
+        """What moves the face without emotion: `neutral`, or this drive where its landmarks carry no emotion."""
+        return self if self.neutral is None else self.neutral
 
     def __getitem__(self, span: slice) -> Drive:
         return Drive(
@@ -253,6 +269,7 @@ class Drive:
             None if self.emotion is None else self.emotion[span],
             None if self.blendshapes is None else self.blendshapes[span],
             None if self.background is None else self.background[span],
+            None if self.neutral is None else self.neutral[span],
         )
 
 

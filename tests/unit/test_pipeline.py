@@ -1,6 +1,7 @@
 """The pipeline with small doubles that look around themselves, and with a person's footage."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from realtalk_core.person import Person
 from realtalk_core.pipeline import Pipeline
 from realtalk_core.scene import Scene
 from realtalk_core.testing.synthetic import make_capture, synthetic_clip
-from realtalk_core.types import AudioFeatures, FrameBatch, LandmarkTrack
+from realtalk_core.types import AudioFeatures, Drive, FrameBatch, LandmarkTrack
 
 HAPPY = LABELS.index("happy")
 
@@ -214,3 +215,33 @@ def test_a_part_that_breaks_its_contract_is_named(make, part, method, message):
 
     with pytest.raises(ShapeError, match=message):
         run(make(**{part: Broken()}), synthetic_clip(1.0))
+
+
+def test_the_drive_says_what_it_was_before_emotion(make):
+    clip, plan = synthetic_clip(4.0), "neutral@0 happy@3"
+    pipeline = make()
+    plain = [cut.drive for cut in pipeline.cuts(clip, "neutral", chunk_seconds=0.9)]
+    moved = [cut.drive for cut in pipeline.cuts(clip, plan, chunk_seconds=0.9)]
+    assert [drive.neutral for drive in plain] == [None] * len(plain)
+    assert moved[0].neutral is None  # nothing has been added yet
+    assert moved[-1].neutral is not None
+    for before, after in zip(plain, moved, strict=True):
+        assert torch.equal(before.landmarks.points, after.speech.landmarks.points)
+        assert torch.equal(before.blendshapes.values, after.speech.blendshapes.values)
+        assert after.speech.audio is not None
+    last = moved[-1]
+    assert not torch.equal(last.landmarks.points, last.neutral.landmarks.points)
+    part = last[2:5]
+    assert len(part.neutral) == 3
+    assert torch.equal(part.neutral.landmarks.points, last.neutral.landmarks.points[2:5])
+
+
+def test_a_drives_neutral_must_fit_it(make):
+    drive = next(iter(make().cuts(synthetic_clip(1.0), "happy"))).drive
+    with pytest.raises(ShapeError, match="landmarks 25, neutral 3"):
+        replace(drive, audio=None, emotion=None, blendshapes=None, neutral=drive.neutral[:3])
+    with pytest.raises(ShapeError, match="neutral of its own"):
+        replace(drive, neutral=drive)
+    sparse = Drive(drive.neutral.landmarks.to_scheme("ibug68"))
+    with pytest.raises(ShapeError, match="ibug68, not mediapipe478"):
+        replace(drive, neutral=sparse)
