@@ -23,12 +23,12 @@ from torch import Tensor
 
 from realtalk_core.avatar import Avatar
 from realtalk_core.defects import Defects, find_defects
+from realtalk_core.drives import silence
 from realtalk_core.errors import UserError
 from realtalk_core.evaluation import project
 from realtalk_core.expression import lip_gap
-from realtalk_core.person import Person
 from realtalk_core.plugins import discover
-from realtalk_core.types import Blendshapes, CameraTrack, Drive, LandmarkTrack
+from realtalk_core.types import Blendshapes, CameraTrack, Drive, FrameBatch, LandmarkTrack
 
 COLOURS = np.array([[0, 0, 0], [255, 0, 0], [0, 80, 255], [255, 220, 0]], np.float32) / 255
 BEYOND = 1.5
@@ -46,7 +46,8 @@ def turned(pose: Tensor, yaw: float, pitch: float) -> Tensor:
     return out
 
 
-def novel(person: Person, side: int, yaw: float, pitch: float) -> Iterator[tuple[str, Drive, CameraTrack]]:
+def novel(avatar: Avatar, side: int, yaw: float, pitch: float) -> Iterator[tuple[str, Drive, CameraTrack]]:
+    person, quiet = avatar.person, silence(avatar, 1)
     faces, shapes = person.landmarks[person.bank], person.blendshapes[person.bank]
     usual = person.poses[person.bank]
     middle = int((usual[:, :3, :3] - usual[:, :3, :3].mean(0)).square().sum((1, 2)).argmin())
@@ -59,18 +60,28 @@ def novel(person: Person, side: int, yaw: float, pitch: float) -> Iterator[tuple
     for name, (points, scores) in mouths.items():
         for y in (-yaw, -yaw / 2, 0.0, yaw / 2, yaw):
             for p in (-pitch, 0.0, pitch):
-                drive = Drive(
-                    LandmarkTrack(points[None], person.scheme, person.fps), blendshapes=Blendshapes(scores[None])
-                )
+                landmarks = LandmarkTrack(points[None], person.scheme, person.fps)
+                drive = Drive(landmarks, quiet, blendshapes=Blendshapes(scores[None]))
                 cameras = CameraTrack(turned(usual[middle], y, p)[None], person.intrinsics, person.size, person.size)
                 yield f"{name} yaw {y:+.0f} pitch {p:+.0f}", drive, cameras.resized(side, side)
 
 
 def posed(avatar: Avatar, side: int, yaw: float, pitch: float) -> Iterator[Shown]:
     renderer = avatar.component("renderer", "auto")
-    for name, drive, cameras in novel(avatar.person, side, yaw, pitch):
+    for name, drive, cameras in novel(avatar, side, yaw, pitch):
         for batch in renderer.render(drive, cameras):
-            yield name, batch.rgb[0], batch.alpha[0, ..., 0], project(drive.landmarks, cameras)[0]
+            yield name, batch.rgb[0], opacity(batch)[0], project(drive.landmarks, cameras)[0]
+
+
+def opacity(batch: FrameBatch) -> Tensor:
+    """`T H W`.
+
+    Raises:
+        UserError: if the renderer gives whole pictures.
+    """
+    if batch.alpha is None:
+        raise UserError("this renderer gives whole pictures, not heads", "Choose a renderer with opacity.")
+    return batch.alpha[..., 0]
 
 
 def spoken(avatar: Avatar, side: int, audio: Path, emotion: str) -> Iterator[Shown]:
@@ -86,7 +97,7 @@ def spoken(avatar: Avatar, side: int, audio: Path, emotion: str) -> Iterator[Sho
             for k in range(len(batch)):
                 at = batch.start + k
                 if cut.first <= at < cut.last:
-                    yield f"frame {cut.start + at}", batch.rgb[k], batch.alpha[k, ..., 0], flat[at]
+                    yield f"frame {cut.start + at}", batch.rgb[k], opacity(batch)[k], flat[at]
 
 
 def picture(shown: Shown, found: Defects) -> np.ndarray:
@@ -125,8 +136,6 @@ def main() -> int:
     totals, frames = np.zeros(6, int), 0
     with torch.no_grad():
         for each in shown:
-            if each[2] is None:
-                raise UserError("this renderer gives whole pictures, not heads", "Choose a renderer with opacity.")
             found = find_defects(each[2].numpy(), each[3].numpy())
             frames += 1
             totals += [found.floaters, found.floating, found.holes, found.open, found.thin, found.score > 0]

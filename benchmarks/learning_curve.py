@@ -1,4 +1,4 @@
-"""Quality of the renderer on held-out frames against training time.
+"""Quality of a renderer on held-out frames against training time; which one, `--set renderer=NAME` says.
 
     python benchmarks/learning_curve.py CAPTURE WORK [--minutes 1 3 6 10 20 30] [--preset P] [--set renderer.X=Y]
 
@@ -17,7 +17,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from self_reconstruction import HeldOut, load_renderer, measure, nearest_frame, rendered
+from self_reconstruction import HeldOut, heard, load_renderer, measure, nearest_frame, rendered
 
 from realtalk_core import checkpoint
 from realtalk_core.capture import Capture
@@ -75,8 +75,9 @@ def main() -> None:
     file = options.work / "curve.json"
     curve: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {"points": {}}
     plugins = installed()
-    size = int(checkpoint.read_header(options.work / "avatar" / "renderer.safetensors").config["size"])
-    held = HeldOut.of(Capture.open(options.capture), every=options.every, size=size)
+    avatar, capture = options.work / "avatar", Capture.open(options.capture)
+    size = int(getattr(load_renderer(avatar, plugins), "render_size", None) or min(capture.size, 256))
+    held = HeldOut.of(capture, heard(capture, plugins, avatar), every=options.every, size=size)
     if "nearest" not in curve:
         curve["nearest"] = measure(nearest_frame(held), held)
     for snapshot in sorted((options.work / "snapshots").glob("*.safetensors")):

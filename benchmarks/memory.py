@@ -1,11 +1,13 @@
 """Peak memory of training on a long capture, and of synthesis against the clip's length.
 
-    python benchmarks/memory.py [--minutes 5] [--size 512] [--render-size 256 512] [--drive 60 600] [--steps 6]
+    python benchmarks/memory.py [--renderer NAME] [--minutes 5] [--size 512] [--render-size 256 512] [--drive 60 600]
 
-Training: a drawn capture of `--size`² (ten seconds, its frames linked as often as `--minutes` takes), learnt from for a
-few steps at each `--render-size`; pictures, masks and tracks are all loaded by then, and every kind of step was taken.
-Synthesis: the shipped demo avatar, small pictures, sound handed over in chunks; the peak at each of `--drive` lengths
-(seconds) of one run. Every figure is the peak resident memory of a process of its own, libraries included.
+Training: a drawn capture of `--size`² (ten seconds, its frames linked as often as `--minutes` takes), learnt from for
+`--steps` pairs of steps at each `--render-size`, spread over the whole schedule; pictures, masks and tracks are all
+loaded by then, and every kind of step was taken. What a renderer grows while it learns (Gaussians) is not there yet.
+Synthesis: the shipped demo avatar, or `--avatar`, small pictures, sound handed over in chunks; the peak at each of
+`--drive` lengths (seconds) of one run. Every figure is the peak resident memory of a process of its own, libraries
+included.
 """
 
 from __future__ import annotations
@@ -19,20 +21,20 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
 from realtalk_core.avatar import Avatar
+from realtalk_core.build import build, load_class
 from realtalk_core.capture import Capture
-from realtalk_core.cli.common import installed
+from realtalk_core.cli.common import configuration, installed
 from realtalk_core.pipeline import Pipeline
 from realtalk_core.testing.synthetic import make_capture, synthetic_clip
 from realtalk_core.training.data import TrainingData
 from realtalk_core.types import AudioClip, AudioFeatures
-from realtalk_triplane_nerf.config import TriplaneNerfConfig
-from realtalk_triplane_nerf.renderer import TriplaneNerf
 
 DEMO = Path(__file__).parent.parent / "plugins" / "realtalk_demo" / "data" / "avatar"
 DRAWN_SECONDS = 10.0
@@ -63,23 +65,23 @@ def long_capture(folder: Path, minutes: float, size: int) -> Path:
     return whole
 
 
-def train(path: Path, render_size: int, steps: int) -> dict[str, float]:
+def train(path: Path, renderer: str, render_size: int, steps: int) -> dict[str, Any]:
     """A few steps, spread over the whole schedule; the peak."""
+    stages = configuration(None, None, [f"renderer={renderer}", f"renderer.size={render_size}"]).stages
+    chosen, encoder = stages["renderer"], build(stages["audio"].spec, stages["audio"].config)
+    load_class(chosen.spec)
     before, capture = peak_mb(), Capture.open(path)
     frames = torch.arange(len(capture))
-    data = TrainingData(capture, AudioFeatures(torch.zeros(len(capture), 1), capture.fps), frames[:-1], frames[-1:])
-    config = TriplaneNerfConfig(size=render_size)
-    component = TriplaneNerf.for_training(config, data)
-    for step in [round(k * (config.steps - 1) / max(1, steps - 1)) for k in range(steps)]:
-        for one in {step, min(step + 1, config.steps - 1)}:  # late steps look at pixels and at patches in turn
-            scalars = component.training_step(component.batch(data, one), one)
-            for optimizer in component.optimizers():
-                optimizer.zero_grad(set_to_none=True)
-            scalars["loss"].backward()
-            for optimizer in component.optimizers():
-                optimizer.step()
-            component.after_step(one)
+    second = encoder.encode(AudioClip(torch.zeros(16000), 16000), capture.fps).values
+    sound = AudioFeatures(second[:1].expand(len(capture), *second.shape[1:]), capture.fps)  # silence, as it is heard
+    data = TrainingData(capture, sound, frames[:-1], frames[-1:])
+    component = build(chosen.spec, chosen.config, data=data)
+    last = component.total_steps - 1
+    for step in [round(k * last / max(1, steps - 1)) for k in range(steps)]:
+        for one in {step, min(step + 1, last)}:  # late steps look at pixels and at patches in turn
+            take_step(component, data, one)
     return {
+        "renderer": renderer,
         "frames": len(capture),
         "render_size": render_size,
         "libraries_mb": round(before),
@@ -87,9 +89,9 @@ def train(path: Path, render_size: int, steps: int) -> dict[str, float]:
     }
 
 
-def drive(seconds: list[float]) -> list[dict[str, float]]:
+def drive(avatar: Path, seconds: list[float]) -> list[dict[str, float]]:
     """One synthesis; the peak at each length."""
-    pipeline = Pipeline.from_avatar(Avatar.open(DEMO, installed(), []), size=DRIVE_SIZE)
+    pipeline = Pipeline.from_avatar(Avatar.open(avatar, installed()), size=DRIVE_SIZE)
     second = synthetic_clip(1.0)
 
     def sound() -> Iterator[AudioClip]:
@@ -105,6 +107,18 @@ def drive(seconds: list[float]) -> list[dict[str, float]]:
     return rows
 
 
+def take_step(component: Any, data: TrainingData, step: int) -> None:
+    """One step of a component that learns, as the training loop takes it."""
+    for optimizer in component.optimizers():
+        optimizer.zero_grad(set_to_none=True)
+    loss = component.training_step(component.batch(data, step), step)["loss"]
+    if not getattr(component, "manual_backward", False):
+        loss.backward()
+    for optimizer in component.optimizers():
+        optimizer.step()
+    component.after_step(step)
+
+
 def apart(*arguments: object) -> object:
     """The result of this script with some arguments, in a process of its own."""
     command = [sys.executable, __file__, "--only", *(str(a) for a in arguments)]
@@ -113,6 +127,8 @@ def apart(*arguments: object) -> object:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--renderer", default="triplane_nerf")
+    parser.add_argument("--avatar", type=Path, default=DEMO, help="whose synthesis is measured; default the demo's")
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--render-size", type=int, nargs="*", default=[256, 512])
@@ -125,20 +141,21 @@ def main() -> None:
         if any(value < least for value in (given if isinstance(given, list) else [given])):
             parser.error(f"--{option.replace('_', '-')} must be at least {least:g}")
     if options.only:
-        what, *rest = options.only
-        print(
-            json.dumps(
-                train(Path(rest[0]), int(rest[1]), int(rest[2])) if what == "train" else drive([*map(float, rest)])
-            )
+        what, path, *rest = options.only
+        made: Any = (
+            train(Path(path), rest[0], int(rest[1]), int(rest[2]))
+            if what == "train"
+            else drive(Path(path), [*map(float, rest)])
         )
+        print(json.dumps(made))
         return
     with tempfile.TemporaryDirectory() as folder:
         path = long_capture(Path(folder), options.minutes, options.size)
         for size in options.render_size:
-            row = apart("train", path, size, options.steps)
+            row = apart("train", path, options.renderer, size, options.steps)
             print(f"training, {options.minutes:g} min at {options.size}²: {json.dumps(row)}", flush=True)
     if options.drive:
-        print(f"synthesis at {DRIVE_SIZE}²: {json.dumps(apart('drive', *options.drive))}")
+        print(f"synthesis at {DRIVE_SIZE}²: {json.dumps(apart('drive', options.avatar, *options.drive))}")
 
 
 if __name__ == "__main__":

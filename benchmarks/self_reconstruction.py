@@ -2,7 +2,8 @@
 
     python benchmarks/self_reconstruction.py CAPTURE AVATAR_OR_CHECKPOINT [--sheet DIR] [--every N] [--size S]
 
-Held-out frames (the last part of the clip) are rendered from their true landmarks, blendshapes and poses. The baseline
+Any renderer: held-out frames (the last part of the clip) are rendered from their true landmarks, blendshapes, poses and
+sound (heard as the avatar hears it; for a checkpoint alone, as the shipped registry does). The baseline
 takes, for each, the training frame with the nearest landmarks, aligned to the truth by the similarity transform between
 the two frames' projected landmarks. Two protocols:
 
@@ -32,8 +33,11 @@ import torch
 from articulation import Points, articulation, closed_frames, iris_darkening, lid_height, mouth_height
 
 from realtalk_core import checkpoint
+from realtalk_core.avatar import Avatar
 from realtalk_core.build import build
 from realtalk_core.capture import Capture
+from realtalk_core.cli.common import configuration
+from realtalk_core.drives import filmed
 from realtalk_core.errors import UserError
 from realtalk_core.evaluation import Box, Picture, crop, landmark_box, project, psnr, ssim
 from realtalk_core.landmarks import LEFT_BROW, LEFT_EYE, LIPS_OUTER, REGIONS68, RIGHT_BROW, RIGHT_EYE
@@ -41,7 +45,9 @@ from realtalk_core.models import model_path
 from realtalk_core.plugins import Plugins, discover
 from realtalk_core.stages import Renderer
 from realtalk_core.training.frame_bank import FrameBank
-from realtalk_core.types import CameraTrack, Drive
+from realtalk_core.training.session import fitted
+from realtalk_core.types import AudioFeatures, CameraTrack, Drive
+from realtalk_core.windows import context_frames
 
 Maker = Callable[[int], tuple[Picture, Picture]]
 """Colour (not premultiplied) and opacity of a frame."""
@@ -57,18 +63,26 @@ class HeldOut:
         train: Frames that were learnt from.
         frames: Held-out frames to look at.
         size: Side of the pictures in pixels.
+        features: The sound, one row per frame.
     """
 
     capture: Capture
     train: torch.Tensor
     frames: list[int]
     size: int
+    features: AudioFeatures
 
     @classmethod
-    def of(cls, capture: Capture, share: float = 0.8, every: int = 2, size: int = 256) -> HeldOut:
+    def of(
+        cls, capture: Capture, features: AudioFeatures, share: float = 0.8, every: int = 2, size: int = 256
+    ) -> HeldOut:
         train, valid = capture.training_frames(share), capture.training_frames()
         frames = valid[valid >= round(len(capture) * share)][::every].tolist()
-        return cls(capture, train, frames, size)
+        return cls(capture, train, frames, size, features)
+
+    @property
+    def drive(self) -> Drive:
+        return filmed(self.capture, self.features)
 
     @cached_property
     def cameras(self) -> CameraTrack:
@@ -106,10 +120,19 @@ class HeldOut:
         }
 
 
+@torch.no_grad()
+def heard(capture: Capture, plugins: Plugins, path: Path | None = None) -> AudioFeatures:
+    """A capture's sound as an avatar hears it; as the shipped registry does, for a checkpoint or nothing."""
+    if path is not None and path.is_dir():
+        encoder = Avatar.open(path, plugins).component("audio")
+    else:
+        chosen = configuration(None, None, (), plugins).stages["audio"]
+        encoder = build(chosen.spec, chosen.config)
+    return fitted(encoder.encode(capture.audio, capture.fps), len(capture))
+
+
 def load_renderer(path: Path, plugins: Plugins) -> Renderer:
     if path.is_dir():
-        from realtalk_core.avatar import Avatar
-
         component: Renderer = Avatar.open(path, plugins).component("renderer")
         return component
     header, tensors = checkpoint.load(path)
@@ -137,8 +160,7 @@ def nearest_frame(held: HeldOut) -> Maker:
 
 
 def rendered(renderer: Renderer, held: HeldOut) -> Maker:
-    context = int(getattr(renderer, "context_frames", 0))
-    drive = Drive(held.capture.landmarks, blendshapes=held.capture.blendshapes)
+    context, drive = context_frames(renderer, held.capture.fps), held.drive
 
     def make(frame: int) -> tuple[Picture, Picture]:
         first, last = max(0, frame - context), min(len(drive), frame + context + 1)
@@ -252,9 +274,11 @@ def main() -> None:
     parser.add_argument("--no-baseline", action="store_true", help="leave out the nearest training frame")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    held = HeldOut.of(Capture.open(options.capture), options.train, options.every, options.size)
+    capture, plugins = Capture.open(options.capture), discover()
+    features = heard(capture, plugins, options.renderer)
+    held = HeldOut.of(capture, features, options.train, options.every, options.size)
     makers = {} if options.no_baseline else {"nearest training frame": nearest_frame(held)}
-    makers["rendered"] = rendered(load_renderer(options.renderer, discover()), held)
+    makers["rendered"] = rendered(load_renderer(options.renderer, plugins), held)
     results = {name: measure(make, held) for name, make in makers.items()}
     if options.json:
         print(json.dumps(results))

@@ -1,26 +1,35 @@
-"""Where a training step's time goes, and how near it comes to what its products alone take."""
+"""Where a training step's time goes, and how near it comes to what its products alone take.
+
+    python benchmarks/step_times.py [--renderer NAME] [--at SHARE] [--set renderer.X=Y] [--steps 12]
+
+Steps of the default configuration on a drawn capture at 256², from `--at` of the schedule on (what comes before is not
+learnt). `kernels.py` prints the first stage of `triplane_nerf` with everything else.
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from timing import Row, Target, peak_products, watched
 
+from realtalk_core.build import build
+from realtalk_core.cli.common import configuration
 from realtalk_core.nn import _hashgrid_kernel, _ray_kernels
 from realtalk_core.nn.parallel import worker_count
 from realtalk_core.testing.synthetic import make_capture
 from realtalk_core.training.data import TrainingData
-from realtalk_core.types import AudioFeatures
+from realtalk_core.training.session import fitted
 from realtalk_triplane_nerf import _train_kernel, head
-from realtalk_triplane_nerf.config import TriplaneNerfConfig
 from realtalk_triplane_nerf.field import GEOMETRY, HARMONICS, TriplaneField
-from realtalk_triplane_nerf.renderer import TriplaneNerf
 from realtalk_triplane_nerf.training import Trainer
 
-PARTS: dict[str, list[Target]] = {
+NERF_PARTS: dict[str, list[Target]] = {
     "march": [(head, "march")],
     "warp fields": [(Trainer, "_warp")],
     "unhashing": [(_hashgrid_kernel, "unhash")],
@@ -32,7 +41,8 @@ PARTS: dict[str, list[Target]] = {
     "encode, backward": [(_hashgrid_kernel, "encode_grids_backward")],
     "folding": [(_hashgrid_kernel, "fold")],
 }
-"""What is timed on the worker threads; the rest of a step is small operations, losses and the torso."""
+PARTS: dict[str, dict[str, list[Target]]] = {"triplane_nerf": NERF_PARTS}
+"""What is timed on the worker threads of each; the rest of a step is small operations, losses and the torso."""
 
 
 def products(field: TriplaneField) -> int:
@@ -44,14 +54,21 @@ def products(field: TriplaneField) -> int:
     return 3 * (hidden.numel() + first + later + seen)
 
 
-def training(steps: int = 12) -> Row:
-    """Rays and samples per second of the default configuration's first stage, on a drawn capture at 256²."""
+def training(renderer: str = "triplane_nerf", sets: list[str] | None = None, at: float = 0.0, steps: int = 12) -> Row:
+    """Time per step of a renderer's default configuration on a drawn capture at 256², and where it goes.
+
+    With rays and samples per second, and the floor set by its products, where a field is learnt along rays.
+    """
+    chosen = configuration(None, None, [f"renderer={renderer}", *(sets or ())]).stages["renderer"]
     with tempfile.TemporaryDirectory() as folder:
-        capture = make_capture(Path(folder) / "capture", seconds=1.0, size=256, with_audio=False)
+        capture = make_capture(Path(folder) / "capture", seconds=1.0, size=256)
+        encoder = configuration(None).stages["audio"]
+        with torch.no_grad():
+            features = build(encoder.spec, encoder.config).encode(capture.audio, capture.fps)
         frames = torch.arange(len(capture))
-        data = TrainingData(capture, AudioFeatures(torch.zeros(len(capture), 1), capture.fps), frames, frames[-1:])
-        component = TriplaneNerf.for_training(TriplaneNerfConfig(), data)
-        outside = dict.fromkeys(("batch", "forward and backward", "Adam", "after"), 0.0)
+        data = TrainingData(capture, fitted(features, len(capture)), frames, frames[-1:])
+        component = build(chosen.spec, chosen.config, data=data)
+        outside = dict.fromkeys(("batch", "forward and backward", "optimizers", "after"), 0.0)
         samples = rays = 0.0
         optimizers = component.optimizers()
 
@@ -60,10 +77,11 @@ def training(steps: int = 12) -> Row:
             marks = [time.perf_counter()]
             batch = component.batch(data, number)
             marks.append(time.perf_counter())
-            scalars = component.training_step(batch, number)
             for optimizer in optimizers:
                 optimizer.zero_grad(set_to_none=True)
-            scalars["loss"].backward()
+            scalars = component.training_step(batch, number)
+            if not getattr(component, "manual_backward", False):
+                scalars["loss"].backward()
             marks.append(time.perf_counter())
             for optimizer in optimizers:
                 optimizer.step()
@@ -72,27 +90,48 @@ def training(steps: int = 12) -> Row:
             marks.append(time.perf_counter())
             for name, a, b in zip(outside, marks, marks[1:], strict=False):
                 outside[name] += b - a
-            rays += batch["pixels"].numel()
-            samples += float(scalars["samples"]) * batch["pixels"].numel()
+            if "samples" in scalars:
+                rays += batch["pixels"].numel()
+                samples += float(scalars["samples"]) * batch["pixels"].numel()
 
-        for number in range(3):
+        first = max(0, min(round(at * component.total_steps), component.total_steps - 3 - steps))
+        for number in range(first, first + 3):
             step(number)
         outside, samples, rays = dict.fromkeys(outside, 0.0), 0.0, 0.0
-        with watched(PARTS) as spent:
-            for number in range(3, 3 + steps):
+        with watched(PARTS.get(renderer, {})) as spent:
+            for number in range(first + 3, first + 3 + steps):
                 step(number)
     total = sum(outside.values())
     inside = {name: seconds / worker_count() for name, seconds in spent.items()}
     share = {"batch": outside["batch"]} | inside
     share["small operations and losses"] = outside["forward and backward"] - sum(inside.values())
-    share |= {"Adam": outside["Adam"], "moving average, occupancy": outside["after"]}
-    field = component._training.field
-    floor = products(field) * samples / peak_products(field.compute == torch.bfloat16) / worker_count()
-    return {
-        "rays_per_second": round(rays / total),
-        "samples_per_second": round(samples / total),
-        "samples_per_ray": round(samples / rays, 1),
-        "step_ms": round(total / steps * 1e3, 1),
-        "floor_ms": round(floor / steps * 1e3, 1),
-        "share": {name: round(value / total, 3) for name, value in share.items()},
-    }
+    share |= {"Adam": outside["optimizers"], "after the step": outside["after"]}
+    row: Row = {"step_ms": round(total / steps * 1e3, 1)}
+    if samples:
+        field: Any = component._training.field
+        floor = products(field) * samples / peak_products(field.compute == torch.bfloat16) / worker_count()
+        row |= {
+            "rays_per_second": round(rays / total),
+            "samples_per_second": round(samples / total),
+            "samples_per_ray": round(samples / rays, 1),
+            "floor_ms": round(floor / steps * 1e3, 1),
+        }
+    return row | {"share": {name: round(value / total, 3) for name, value in share.items()}}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--renderer", default="triplane_nerf")
+    parser.add_argument("--set", dest="sets", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--at", type=float, default=0.0, help="share of the schedule at which to begin, below 1")
+    parser.add_argument("--steps", type=int, default=12)
+    options = parser.parse_args()
+    if not 0 <= options.at < 1:
+        parser.error(f"--at {options.at:g} is outside 0 to 1")
+    print(json.dumps(training(options.renderer, options.sets, options.at, options.steps), indent=1))
+
+
+if __name__ == "__main__":
+    from script import run
+
+    run(main)

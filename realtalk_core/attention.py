@@ -17,13 +17,13 @@ from torch import Tensor
 
 from realtalk_core.atomic import writing
 from realtalk_core.avatar import Avatar
+from realtalk_core.drives import tracked
 from realtalk_core.errors import UserError
 from realtalk_core.evaluation import project, spread
 from realtalk_core.expression import eye_opening, lip_gap
 from realtalk_core.landmarks import REGIONS68
 from realtalk_core.person import Person
 from realtalk_core.stages import AttentionMaps
-from realtalk_core.types import Blendshapes, Drive, LandmarkTrack
 from realtalk_core.windows import context_frames
 
 REGIONS = ("mouth", "eyes", "brows", "nose", "cheeks and chin", "forehead", "hair, ears, neck")
@@ -84,8 +84,7 @@ def attention_of(avatar: Avatar, count: int, side: int | None = None, device: st
     maps: dict[str, list[Tensor]] = {}
     for frame in frames:
         span = slice(max(0, frame - reach), min(len(person), frame + reach + 1))
-        landmarks = LandmarkTrack(person.landmarks[span], person.scheme, person.fps)
-        drive, at = Drive(landmarks, blendshapes=Blendshapes(person.blendshapes[span])), frame - span.start
+        drive, at = tracked(avatar, span), frame - span.start
         for name, values in renderer.attention_maps(drive, cameras[span]).items():
             maps.setdefault(name, []).append(values[at])
         batches = list(renderer.render(drive, cameras[span]))  # type: ignore[attr-defined]
@@ -93,8 +92,8 @@ def attention_of(avatar: Avatar, count: int, side: int | None = None, device: st
         alpha = torch.cat([torch.ones_like(b.rgb[..., :1]) if b.alpha is None else b.alpha for b in batches])[at]
         pictures.append(rgb * alpha + 0.5 * (1 - alpha))
         covers.append(alpha[..., 0])
-        sparse = landmarks.to_scheme("ibug68")
-        pixels = project(sparse[at : at + 1], cameras[span][at : at + 1])[0].numpy()
+        sparse = drive.landmarks[at : at + 1].to_scheme("ibug68")
+        pixels = project(sparse, cameras[span][at : at + 1])[0].numpy()
         regions.append(torch.from_numpy(face_regions(pixels, covers[-1].numpy())))
     found = {name: torch.stack(values) for name, values in maps.items()}
     return Attention(frames, torch.stack(pictures), torch.stack(covers), found, torch.stack(regions))

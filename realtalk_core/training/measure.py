@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from realtalk_core.atomic import atomic_file
+from realtalk_core.drives import filmed
 from realtalk_core.emotion import LABELS, NEUTRAL, EmotionPlan, Key
 from realtalk_core.evaluation import correlation, landmark_box, mouth_opening, project, spread
 from realtalk_core.footage import write_picture
 from realtalk_core.spec import Stage
 from realtalk_core.training.data import TrainingData
-from realtalk_core.types import AudioFeatures, Drive
 from realtalk_core.windows import context_frames
 
 MEASURED_FRAMES = 12
@@ -53,14 +53,12 @@ def render_frames(renderer: Any, data: TrainingData, frames: Tensor, side: int) 
     Each frame is rendered with the neighbours the renderer looks at, as in synthesis.
     """
     capture, reach = data.capture, context_frames(renderer, data.capture.fps)
-    cameras = capture.cameras.resized(side, side)
+    cameras, drive = capture.cameras.resized(side, side), filmed(capture, data.features)
     rgb, alpha = [], []
     for frame in frames.tolist():
         low, high = max(0, frame - reach), min(len(capture), frame + reach + 1)
         span = slice(low, high)
-        features = AudioFeatures(data.features.values[span], data.features.fps)
-        drive = Drive(capture.landmarks[span], features, blendshapes=capture.blendshapes[span])
-        batches = list(renderer.render(drive, cameras[span]))
+        batches = list(renderer.render(drive[span], cameras[span]))
         rgb.append(torch.cat([b.rgb for b in batches])[frame - low])
         if batches[0].alpha is not None:
             alpha.append(torch.cat([b.alpha for b in batches if b.alpha is not None])[frame - low])
