@@ -6,9 +6,8 @@ centre, a small one is cloned and a large one split in two; the faded and the ov
 to the cap, and faint Gaussians wander. Both decide and compute what gsplat 1.5's `DefaultStrategy` and `MCMCStrategy`
 do (tests/plugins/test_gaussian_densify.py holds them against each other); ADR 0094 lists where they differ on purpose.
 
-A cloud is any module whose direct parameters and buffers all have one row per Gaussian, among them `means` N 3,
-`scales` N 3 (logarithms), `rotations` N 4 (w x y z) and `opacities` N (logits). Its `Parameter` objects stay the same:
-their `.data` changes size, and the optimizer's moments follow.
+A cloud is what `surgery` calls one, with `means` N 3, `scales` N 3 (logarithms), `rotations` N 4 (w x y z) and
+`opacities` N (logits) among its parameters.
 """
 
 from __future__ import annotations
@@ -22,6 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from realtalk_core.errors import ShapeError
+from realtalk_core.nn.splat_projection import rotation_matrices
+from realtalk_gaussian.surgery import Change, Rows, moments
 
 Strategy = Literal["default", "mcmc", "none"]
 SHRINK = 1.6
@@ -114,31 +115,6 @@ class Densification:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What became of a cloud's rows.
-
-    Attributes:
-        source: `N'`, the former row that each row was made of.
-        fresh: `N'`, whether its values are new; the others are the source's.
-    """
-
-    source: Tensor
-    fresh: Tensor
-
-    def follow(self, average: nn.Module, cloud: nn.Module) -> None:
-        """Makes a moving average of the cloud follow it: rows kept keep their average, fresh ones begin at the cloud's.
-
-        Args:
-            average: A module with the parameters and buffers that the cloud had before.
-            cloud: The cloud as it is now.
-        """
-        for (_, mean), (_, now) in zip(_rows(average), _rows(cloud), strict=True):
-            followed = mean.data[self.source]
-            followed[self.fresh] = now.data[self.fresh]
-            mean.data = followed
-
-
 class Densifier:
     """Watches a cloud while it is learnt, and densifies it.
 
@@ -224,7 +200,7 @@ class Densifier:
     def _refine(
         self, cloud: nn.Module, optimizer: torch.optim.Optimizer, step: int, generator: torch.Generator
     ) -> Change | None:
-        rows = _Rows(cloud)
+        rows = Rows(cloud)
         if self.options.strategy == "mcmc":
             self._relocate(rows, generator)
             self._add(rows, generator)
@@ -233,7 +209,7 @@ class Densifier:
             self._prune(rows, step)
         return rows.write(optimizer)
 
-    def _grow(self, rows: _Rows, generator: torch.Generator) -> None:
+    def _grow(self, rows: Rows, generator: torch.Generator) -> None:
         """Clones the small and splits the large of those that the picture pulls at; the hardest pulled first."""
         options = self.options
         pull = (self._pull / self._seen.clamp(min=1)).to(rows.device)
@@ -261,7 +237,7 @@ class Densifier:
         rows["means"][halves] += offsets
         rows["scales"][halves] = (scales / SHRINK).log().repeat(2, 1)
 
-    def _prune(self, rows: _Rows, step: int) -> None:
+    def _prune(self, rows: Rows, step: int) -> None:
         options = self.options
         gone = rows["opacities"].sigmoid() < options.prune_opacity
         if step > options.reset_every:
@@ -271,7 +247,7 @@ class Densifier:
         if not gone.all():
             rows.take((~gone).nonzero().flatten())
 
-    def _relocate(self, rows: _Rows, generator: torch.Generator) -> None:
+    def _relocate(self, rows: Rows, generator: torch.Generator) -> None:
         """Moves the faded onto the living, drawn by opacity."""
         opacities = rows["opacities"].sigmoid()
         dead = opacities <= self.options.prune_opacity
@@ -286,7 +262,7 @@ class Densifier:
         source[dead] = sampled
         rows.take(source, dead)
 
-    def _add(self, rows: _Rows, generator: torch.Generator) -> None:
+    def _add(self, rows: Rows, generator: torch.Generator) -> None:
         """Copies Gaussians drawn by opacity, a twentieth more than there are."""
         opacities = rows["opacities"].sigmoid()
         count = len(opacities)
@@ -298,7 +274,7 @@ class Densifier:
         every = torch.arange(count, device=rows.device)
         rows.take(torch.cat((every, sampled)), torch.arange(count + number, device=rows.device) >= count)
 
-    def _share(self, rows: _Rows, sampled: Tensor) -> None:
+    def _share(self, rows: Rows, sampled: Tensor) -> None:
         """Gives each sampled Gaussian the opacity and size at which it and its copies look as it did alone."""
         copies = torch.bincount(sampled, minlength=len(rows["opacities"]))[sampled] + 1
         opacities, scales = relocated(rows["opacities"][sampled].sigmoid(), rows["scales"][sampled].exp(), copies)
@@ -319,43 +295,8 @@ class Densifier:
     def _reset_opacities(self, cloud: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         opacities, most = cloud.get_parameter("opacities"), 2 * self.options.prune_opacity
         opacities.clamp_(max=math.log(most / (1 - most)))
-        for moment in _moments(optimizer, opacities).values():
+        for moment in moments(optimizer, opacities).values():
             moment.zero_()
-
-
-class _Rows:
-    """A cloud's rows while they are refined; written back at once."""
-
-    def __init__(self, cloud: nn.Module) -> None:
-        self.cloud = cloud
-        self.values = {name: value.data.clone() for name, value in _rows(cloud)}
-        self.device = self.values["means"].device
-        self.source = torch.arange(len(self.values["means"]), device=self.device)
-        self.fresh = torch.zeros_like(self.source, dtype=torch.bool)
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self.values[name]
-
-    def take(self, index: Tensor, fresh: Tensor | None = None) -> None:
-        """Makes row k of what was row `index[k]`; `fresh` says which are new Gaussians."""
-        self.values = {name: value[index] for name, value in self.values.items()}
-        self.source, self.fresh = self.source[index], self.fresh[index]
-        if fresh is not None:
-            self.fresh |= fresh
-
-    def write(self, optimizer: torch.optim.Optimizer) -> Change | None:
-        if not self.fresh.any() and len(self.source) == len(self.cloud.get_parameter("means")):
-            return None
-        for name, value in _rows(self.cloud):
-            if isinstance(value, nn.Parameter):
-                state = _moments(optimizer, value)
-                for key, moment in state.items():
-                    moment = moment[self.source]
-                    moment[self.fresh] = 0
-                    optimizer.state[value][key] = moment
-                value.grad = None
-            value.data = self.values[name]
-        return Change(self.source, self.fresh)
 
 
 def relocated(opacities: Tensor, scales: Tensor, copies: Tensor) -> tuple[Tensor, Tensor]:
@@ -388,24 +329,3 @@ def _signed_choices() -> Tensor:
     span = range(1, MOST_COPIES + 1)
     rows = [[-((-1) ** k) * math.comb(n, k) / math.sqrt(k) for k in span] for n in range(MOST_COPIES + 1)]
     return torch.tensor(rows, dtype=torch.float64)
-
-
-def rotation_matrices(quaternions: Tensor) -> Tensor:
-    """`N 3 3` of `N 4` quaternions w x y z of any length."""
-    w, x, y, z = nn.functional.normalize(quaternions, dim=1).unbind(1)
-    rows = (
-        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
-        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
-        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
-    )  # fmt: skip
-    return torch.stack(rows, 1).view(-1, 3, 3)
-
-
-def _rows(cloud: nn.Module) -> list[tuple[str, Tensor]]:
-    return [*cloud.named_parameters(recurse=False), *cloud.named_buffers(recurse=False)]
-
-
-def _moments(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Tensor]:
-    """The optimizer's tensors that have one row per Gaussian: all but its step counter."""
-    held = optimizer.state.get(parameter, {})
-    return {key: value for key, value in held.items() if isinstance(value, Tensor) and value.shape == parameter.shape}

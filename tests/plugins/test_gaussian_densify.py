@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from realtalk_core.errors import ShapeError
-from realtalk_gaussian.densify import Densification, Densifier, relocated, rotation_matrices
+from realtalk_core.nn.splat_projection import rotation_matrices
+from realtalk_gaussian.densify import Densification, Densifier, relocated
 
 OPTIONS = Densification("default", cap=10_000, start=0, stop=1000, every=10, grow_scale=0.1, prune_scale=1.0)
 WIDTH, HEIGHT = 200, 100
