@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from realtalk_core.nn._jit import kernel
-from realtalk_core.nn._splat_raster_kernel import OPAQUE, SPENT
 from realtalk_core.nn._splat_pairs_kernel import HEADER, LEAST, TILE
+from realtalk_core.nn._splat_raster_kernel import OPAQUE, SPENT
 
 
 @kernel
@@ -22,9 +22,10 @@ def draw_backward(
 ) -> None:  # fmt: skip
     """Every pair's share of its Gaussian's gradients: the moments of the level's gradient, then the channels'.
 
-    Args:
-        partial: `pairs, HEADER + C or more`, in the order by Gaussian, zeroed; ΣG, ΣG dx, ΣG dy, ΣG dx², ΣG dx dy,
-            ΣG dy² with G the gradient of the level in powers of e.
+    Arguments are those of `draw`, and:
+
+    partial: `pairs, HEADER + C or more`, in the order by Gaussian, zeroed; ΣG, ΣG dx, ΣG dy, ΣG dx², ΣG dx dy,
+        ΣG dy² with G the gradient of the level in powers of e.
     """
     height, width, channels = picture.shape
     light, rest = np.empty((TILE, TILE), np.float32), np.empty((TILE, TILE), np.float32)

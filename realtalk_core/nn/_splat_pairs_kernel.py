@@ -1,7 +1,8 @@
 """Which Gaussians touch which tile, front to back.
 
-A tile is `TILE` × `TILE` pixels. A pair is a Gaussian and a tile that it touches, with the rows that it reaches there. Pairs
-have two orders: by Gaussian, in which partial gradients are written and added up, and by tile, in which they are drawn.
+A tile is `TILE` × `TILE` pixels. A pair is a Gaussian and a tile that it touches, with the rows that it reaches there.
+Pairs have two orders: by Gaussian, in which partial gradients are written and added up, and by tile, in which they are
+drawn.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ def pack(
             total += channels[k, i]
             row[HEADER + i] = channels[k, i]
         if not math.isfinite(total) or math.isnan(level):
-            return -1 - k
+            return int(-1 - k)
         row[0], row[1] = x, y
         row[2], row[3], row[4], row[5] = _FORM * a, np.float32(2) * _FORM * b, _FORM * c, level
         square = (level - LEAST) / -_FORM

@@ -1,4 +1,4 @@
-"""Gaussian splatting on the CPU: Gaussians in space to a picture, with gradients (Kerbl et al. 2023; conventions as gsplat).
+"""Gaussian splatting: Gaussians in space to a picture, with gradients (Kerbl et al. 2023; conventions as gsplat).
 
 `covariances` and `project` give what one camera sees, `sh_colours` its colours, `rasterise` draws them tile by tile.
 """
@@ -13,14 +13,13 @@ from jaxtyping import Bool, Float, Float32
 from torch import Tensor
 
 from realtalk_core.errors import ShapeError
-from realtalk_core.nn import _splat_gradient_kernel, _splat_raster_kernel, _splat_pairs_kernel
+from realtalk_core.nn import _splat_gradient_kernel, _splat_pairs_kernel, _splat_raster_kernel
 from realtalk_core.nn._jit import array, on_cpu
 from realtalk_core.nn._splat_pairs_kernel import HEADER, TILE
 from realtalk_core.nn.parallel import in_threads, worker_count
-from realtalk_core.nn.splat_projection import (
-    Screen as Screen,
-    View as View,
-)
+from realtalk_core.nn.splat_projection import Screen as Screen
+from realtalk_core.nn.splat_projection import View as View
+from realtalk_core.nn.splatting_reference import rasterise_reference as rasterise_reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +145,9 @@ def rasterise(
 ) -> Drawn:
     """Draws Gaussians front to back (Kerbl et al. 2023, §4 and §6).
 
-    A pixel takes α = min(0.999, opacity · exp(−½ dᵀ Σ⁻¹ d)) of a Gaussian, none below 1/255, and stops once less than 1e-4
-    of the light is left. Gradients reach centres, conics, opacities and channels; a depth map is drawn by handing in the
-    depths as a channel.
+    A pixel takes α = min(0.999, opacity · exp(−½ dᵀ Σ⁻¹ d)) of a Gaussian, none below 1/255, and stops once less than
+    1e-4 of the light is left. Gradients reach centres, conics, opacities and channels; a depth map is drawn by handing
+    in the depths as a channel.
 
     Args:
         screen: The Gaussians as the camera sees them. Those of radius 0, or without a positive definite conic, are not
@@ -168,9 +167,7 @@ def rasterise(
     _check(screen, opacities, channels, view, region)
     tensors = (screen.centres, screen.conics, opacities, channels, screen.depths, screen.radii)
     if not on_cpu(*tensors):
-        from realtalk_core.nn import cuda_splats
-
-        return Drawn(*cuda_splats.rasterise(screen, opacities, channels, view))
+        return Drawn(*rasterise_reference(screen, opacities, channels, view))
     return Drawn(*_Rasterise.apply(*tensors, view, region, threads or worker_count()))  # type: ignore[no-untyped-call]
 
 

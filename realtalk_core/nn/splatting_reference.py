@@ -1,4 +1,4 @@
-"""Gaussian splatting as the formulas say, in plain torch: what the kernels of `realtalk_core.nn.splatting` must agree with.
+"""Gaussian splatting as the formulas say, in plain torch: what the kernels of `splatting` must agree with.
 
 C = Σ_i c_i α_i T_i with T_i = Π_{j<i} (1 − α_j) and α_i = min(0.999, o_i exp(−½ dᵀ Σ_i⁻¹ d)) (Kerbl et al. 2023, §4).
 """
