@@ -21,7 +21,7 @@ class PluginBugError(RealTalkError):
 
 METHOD: dict[Stage, str] = {
     "audio": "encode", "landmarks": "generate", "emotion": "deform", "renderer": "render", "tracker": "track",
-    "voice": "speak",
+    "voice": "speak", "face_generator": "edit",
 }  # fmt: skip
 """The method that each stage's protocol asks for."""
 

@@ -130,7 +130,7 @@ def voice(
 
 def face_generator(
     name: str, *, summary: str, api: int, config: type[ComponentConfig],
-    load: Callable[[], Callable[..., Any]], **options: Unpack[_Options],
+    load: Callable[[], Callable[..., stages.FaceGenerator]], **options: Unpack[_Options],
 ) -> ComponentSpec:  # fmt: skip
     """Declares a generator of lip-aligned emotional face pictures for training."""
     return component("face_generator", name, summary=summary, api=api, config=config, load=load, **options)  # type: ignore[arg-type]

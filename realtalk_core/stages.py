@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from realtalk_core.types import (
@@ -85,6 +86,26 @@ class TorsoLayer(Protocol):
 
 
 @runtime_checkable
+class FaceGenerator(Protocol):
+    """Makes emotional pictures of a face to learn from: the same person and head, the lips of the same speech."""
+
+    def edit(
+        self, pictures: Float[Tensor, "T H W 3"], landmarks: Float[Tensor, "T K 2"], emotion: EmotionTrack
+    ) -> tuple[Float[Tensor, "T H W 3"], Float[Tensor, "T H W"]]:
+        """Gives each picture an emotion (`emotion.va`).
+
+        Args:
+            pictures: Filmed faces, in [0, 1].
+            landmarks: Where the face is in them, in pixels.
+            emotion: One row per picture.
+
+        Returns:
+            The pictures, and from 0 to 1 how far each pixel is to be learnt from.
+        """
+        ...
+
+
+@runtime_checkable
 class Tracker(Protocol):
     """Pictures to faces."""
 
@@ -137,6 +158,10 @@ class Trainable(Protocol):
 
     The trajectory is a function of (data, config, step): `batch` must not draw from any global random state, so that
     training can stop at any step and resume exactly.
+
+    Parameters may change their size in `after_step`, and with them the moments in their optimizer's state: the same
+    object, with other `.data` (Gaussians that are split and pruned). A component that leaves gradients in its
+    parameters by itself has `manual_backward = True`; the loop then only steps the optimizers.
     """
 
     total_steps: int
@@ -155,7 +180,7 @@ class Trainable(Protocol):
         ...
 
     def optimizers(self) -> Sequence[torch.optim.Optimizer]:
-        """The optimizers, always the same objects in the same order."""
+        """The optimizers, always the same objects in the same order, holding the same parameters."""
         ...
 
     def after_step(self, step: int) -> None:
@@ -167,5 +192,8 @@ class Trainable(Protocol):
         ...
 
     def load_training_state(self, tensors: Mapping[str, Tensor]) -> None:
-        """Puts `training_state` back into a component made by `for_training` with the same config and data."""
+        """Puts `training_state` back into a component made by `for_training` with the same config and data.
+
+        Parameters take the sizes they had; the optimizers' states, of these sizes, are loaded afterwards.
+        """
         ...

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from realtalk_core.capture import Capture
 from realtalk_core.spec import ComponentConfig
+from realtalk_core.stages import EmotionDeformer, FaceGenerator
 from realtalk_core.types import AudioFeatures
 
 
@@ -35,6 +36,8 @@ class TrainingData:
         held_out: Indices of valid frames after them, for measuring only.
         encoder: What encoded the sound (`encoder_name`); empty if unknown.
         seed: Seed of the run; components derive each step's randomness from it with `generator`.
+        deformer: The avatar's trained emotion stage, for components that learn from it; see `training.teachers`.
+        faces: A generator of emotional pictures, likewise.
     """
 
     capture: Capture
@@ -43,6 +46,8 @@ class TrainingData:
     held_out: Tensor
     seed: int = 0
     encoder: str = ""
+    deformer: EmotionDeformer | None = None
+    faces: FaceGenerator | None = None
 
     def generator(self, step: int, salt: int = 0) -> torch.Generator:
         """A random generator that depends on nothing but seed, salt and step."""

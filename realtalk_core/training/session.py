@@ -26,6 +26,7 @@ from realtalk_core.training.data import TrainingData, encoder_name
 from realtalk_core.training.loop import LoopOptions, StageFiles, StageTraining
 from realtalk_core.training.measure import tools
 from realtalk_core.training.observe import notifier
+from realtalk_core.training.teachers import with_teachers
 from realtalk_core.types import AudioFeatures
 
 MIN_SECONDS = 2.0
@@ -151,12 +152,13 @@ class Session:
         if not trainable(chosen):
             return entry
         files = StageFiles(self.folder, stage)
+        data, taught = with_teachers(data, chosen, self.config, self.folder)
         measure, preview = tools(stage, data)
         training = StageTraining(
             spec,
             chosen.config,
             data,
-            self._digest(),
+            self._digest(taught),
             files,
             self.options,
             parents=(tracks_digest(self.capture),),
@@ -175,12 +177,12 @@ class Session:
         header = training.run(component, resume=self.resume)
         return {**entry, "steps": header.metrics["total"]}
 
-    def _digest(self) -> str:
-        """Names everything a stage learns from beside its own parameters."""
+    def _digest(self, taught: Sequence[str] = ()) -> str:
+        """Names everything a stage learns from beside its own parameters; `taught` are the digests of its teachers."""
         audio = self.config.stages["audio"]
         parts = [
             tracks_digest(self.capture), self.split, self.seed, audio.spec.qualified,
-            audio.config.model_dump(mode="json"),
+            audio.config.model_dump(mode="json"), *taught,
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 

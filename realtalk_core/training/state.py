@@ -96,7 +96,8 @@ def load_training(
         changed = sorted(k for k in {*found.config, *header.config} if found.config.get(k) != header.config.get(k))
         raise UserError(f"{path}: training began with other parameters ({', '.join(changed)})", again)
     if found.metrics.get("data") != header.metrics.get("data"):
-        raise UserError(f"{path}: training began on another capture, split or seed", again)
+        what = "another capture, split or seed, or with another emotion stage to learn from"
+        raise UserError(f"{path}: training began on {what}", again)
     component.load_training_state(
         {name.removeprefix("component/"): t for name, t in tensors.items() if name.startswith("component/")}
     )
