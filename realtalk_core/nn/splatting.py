@@ -19,6 +19,10 @@ from realtalk_core.nn._splat_pairs_kernel import HEADER, TILE
 from realtalk_core.nn.parallel import in_threads, worker_count
 from realtalk_core.nn.splat_projection import Screen as Screen
 from realtalk_core.nn.splat_projection import View as View
+from realtalk_core.nn.splat_projection import covariances as covariances
+from realtalk_core.nn.splat_projection import project as project
+from realtalk_core.nn.splat_projection import rotation_matrices as rotation_matrices
+from realtalk_core.nn.splat_projection import sh_colours as sh_colours
 from realtalk_core.nn.splatting_reference import rasterise_reference as rasterise_reference
 
 
