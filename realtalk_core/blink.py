@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from realtalk_core.config.motion import MotionConfig
-from realtalk_core.expression import eyelid_pairs
+from realtalk_core.expression import eye_opening, eyelid_pairs
 
 CLOSING_SECONDS, SHUT_SECONDS, OPENING_SECONDS = 0.08, 0.04, 0.2
 """A spontaneous blink shuts about twice as fast as it opens (VanderWerf et al. 2003)."""
@@ -86,6 +86,34 @@ class Lids:
             - 0.85 * torch.einsum("ku,tuc->tkc", self.follow, gap)
             + 0.15 * torch.einsum("ku,tuc->tkc", self.follow_lower, gap)
         )
+
+
+@dataclass(frozen=True, slots=True)
+class OpenEyes:
+    """How much of an emotion's change each landmark takes: a shut eye's lids take none, so that blinks shut.
+
+    Attributes:
+        share: How far each landmark belongs to a lid.
+        right: Which landmarks are the right eye's side.
+        open: How far the person's right and left eye are usually open, cm.
+    """
+
+    share: Float[Tensor, "K 1"]
+    right: Bool[Tensor, "K"]
+    open: Float[Tensor, "2"]
+
+    @classmethod
+    def of(cls, neutral: Float[Tensor, "K 3"], faces: Float[Tensor, "B K 3"]) -> OpenEyes:
+        """Of a person's neutral face and tracked ones."""
+        lids = Lids.of(neutral)
+        share = torch.maximum(lids.follow.amax(1), lids.follow_lower.amax(1))[:, None]
+        return cls(share, neutral[:, 0] < 0, eye_opening(faces).median(0).values.clamp_min(1e-3))
+
+    def take(self, points: Float[Tensor, "T K 3"]) -> Float[Tensor, "T K 1"]:
+        """What faces before the emotion take of it, 0 to 1."""
+        opened = (eye_opening(points) / self.open).clamp(0, 1)
+        side = torch.where(self.right, opened[:, :1], opened[:, 1:])[..., None]
+        return 1 - self.share * (1 - side)
 
 
 def _following(neutral: Tensor, edge: tuple[int, ...], other: tuple[int, ...], side: float) -> Tensor:

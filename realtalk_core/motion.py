@@ -13,10 +13,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import conv1d, pad
 
-from realtalk_core.blink import Lids, closure
+from realtalk_core.blink import Lids, OpenEyes, closure
 from realtalk_core.config.motion import MotionConfig
 from realtalk_core.errors import UserError
-from realtalk_core.expression import eye_opening, upper_face
+from realtalk_core.expression import upper_face
 from realtalk_core.lle import project
 from realtalk_core.person import Person
 from realtalk_core.types import Blendshapes, CameraTrack, LandmarkTrack
@@ -51,9 +51,7 @@ class Motion:
         self._mouth = (self._upper[:, 0] < 1).nonzero().flatten()
         self._bank = person.landmarks[person.bank][:, self._mouth]
         self._lids = Lids.of(person.neutral)
-        self._lid_share = torch.maximum(self._lids.follow.amax(1), self._lids.follow_lower.amax(1))[:, None]
-        self._right = person.neutral[:, 0] < 0
-        self._open = eye_opening(person.landmarks[person.bank]).median(0).values.clamp_min(1e-3)
+        self._open_eyes = OpenEyes.of(person.neutral, person.landmarks[person.bank])
         low, high = person.quantiles(config.clamp_quantile)
         self._low, self._high = low[self._mouth], high[self._mouth]
         self._first, self._last = self._stretch()
@@ -110,7 +108,7 @@ class Motion:
         points = neutral.points.clone()
         points[:, self._mouth] = self._smoothed(self._to_person(points[:, self._mouth]))
         points = points + (self._eyes(start, len(neutral)) - points) * self._upper
-        return LandmarkTrack(points + change * self._while_open(points), scheme, neutral.fps)
+        return LandmarkTrack(points + change * self._open_eyes.take(points), scheme, neutral.fps)
 
     def blendshapes(self, landmarks: LandmarkTrack, start: int) -> Blendshapes:
         """Scores that agree with finished landmarks: the replayed frame's, moved by what the landmarks differ from it.
@@ -145,11 +143,5 @@ class Motion:
         replayed = self.person.landmarks[self.frames(start, count)]
         if self.config.blink == "capture":
             return replayed
-        still = replayed + (self.person.neutral - replayed) * self._lid_share
+        still = replayed + (self.person.neutral - replayed) * self._open_eyes.share
         return self._lids.shut(still, closure(self.config, start, count, self.person.fps))
-
-    def _while_open(self, points: Float[Tensor, "T K 3"]) -> Float[Tensor, "T K 1"]:
-        """How much of an emotion's change each landmark takes: a shut eye's lids take none, so that blinks shut."""
-        opened = (eye_opening(points) / self._open).clamp(0, 1)
-        side = torch.where(self._right, opened[:, :1], opened[:, 1:])[..., None]
-        return 1 - self._lid_share * (1 - side)
