@@ -1,0 +1,93 @@
+"""What a file of this renderer holds, and a head made of it; said in one sentence where it does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from realtalk_core.expression import ExpressionBasis
+from realtalk_gaussian.cloud import Cloud
+from realtalk_gaussian.condition import AudioScale
+from realtalk_gaussian.config import GaussianConfig
+from realtalk_gaussian.head import LAYERS, Head
+from realtalk_gaussian.rigid import PARTS
+
+ATTRIBUTES = ("means", "scales", "rotations", "opacities", "colours", "normals")
+NEEDED = (
+    "box", "template", "basis.neutral", "basis.scale", "mouth.follow", "face_branch.tables",
+    *(f"{layer}.{name}" for layer in LAYERS for name in ATTRIBUTES),
+)  # fmt: skip
+
+
+def tensors_of(head: Head) -> dict[str, Tensor]:
+    """Everything `head_of` needs. Centres stay in single precision; a half at 10 cm would be a tenth of a pixel off."""
+    tensors = {
+        name: value if name.endswith(("means", "bias")) or name.startswith("code.") else value.half()
+        for name, value in head.state_dict().items()
+    }
+    tensors |= head.basis.tensors() | {"template": head.template, "box": head.box}
+    if head.audio is not None:
+        tensors |= {"audio.mean": head.audio.mean, "audio.scale": head.audio.scale}
+    return tensors
+
+
+def head_of(config: GaussianConfig, tensors: Mapping[str, Tensor]) -> Head:
+    """The head of a checkpoint.
+
+    Raises:
+        ValueError: naming a tensor that is missing, of another size, or holds NaN, or that is left over.
+    """
+    check_tensors(tensors)
+    clouds = []
+    for layer in LAYERS:
+        coefficients = tensors[f"{layer}.colours"].shape[1]
+        clouds.append(
+            Cloud(len(tensors[f"{layer}.means"]), round(coefficients**0.5) - 1, len(PARTS) * (layer == "mouth"))
+        )
+    audio = (
+        AudioScale(tensors["audio.mean"].float(), tensors["audio.scale"].float()) if "audio.mean" in tensors else None
+    )
+    head = Head(
+        config, ExpressionBasis.from_tensors(tensors), tensors["template"], tensors["box"], clouds[0], clouds[1], audio
+    )
+    own = head.state_dict()
+    head.load_state_dict({name: tensors[name].float() for name in tensors if name in own or _of_head(name)})
+    return head
+
+
+def _of_head(name: str) -> bool:
+    return not name.startswith(("basis.", "audio.", "torso.")) and name not in ("template", "box")
+
+
+def check_tensors(tensors: Mapping[str, Tensor]) -> None:
+    """Refuses tensors that no head can be made of; sizes that differ from the configuration's are found on loading.
+
+    Raises:
+        ValueError: naming the tensor and what is wrong with it.
+    """
+    missing = [name for name in NEEDED if name not in tensors]
+    if missing:
+        raise ValueError(f"it lacks the tensor{'s' if len(missing) > 1 else ''} {', '.join(missing)}")
+    for name, value in tensors.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise ValueError(f"its tensor {name} holds NaN or infinite values: training went wrong, or it was damaged")
+    if tensors["box"].shape != (4,) or float(tensors["box"][3]) <= 0:
+        raise ValueError("its tensor box must hold a corner and a side above 0")
+    points = tensors["basis.neutral"].shape
+    if tuple(points) not in ((478, 3), (68, 3)):
+        raise ValueError(f"its tensor basis.neutral must be 478 or 68 landmarks, and is {list(points)}")
+    if tensors["template"].shape != points:
+        raise ValueError(f"its tensor template is {list(tensors['template'].shape)}, its neutral face {list(points)}")
+    for layer in LAYERS:
+        count = len(tensors[f"{layer}.means"])
+        inner = {"means": (3,), "scales": (3,), "rotations": (4,), "opacities": (), "normals": (3,)}
+        inner |= {"follow": (len(PARTS),)} if layer == "mouth" else {}
+        for name, shape in inner.items():
+            found = tuple(tensors[f"{layer}.{name}"].shape)
+            if found != (count, *shape):
+                raise ValueError(f"its tensor {layer}.{name} must be {[count, *shape]}, and is {list(found)}")
+        found = tuple(tensors[f"{layer}.colours"].shape)
+        if len(found) != 3 or found[0] != count or found[1] not in (1, 4, 9, 16) or found[2] != 3:
+            raise ValueError(f"its tensor {layer}.colours must be [{count}, 1 | 4 | 9 | 16, 3], and is {list(found)}")
