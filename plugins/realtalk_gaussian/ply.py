@@ -64,7 +64,7 @@ class Splats:
     @classmethod
     @torch.no_grad()
     def of(cls, layers: Sequence[Posed]) -> Splats:
-        """Layers of one frame as one set, in head space: stretches go into scales and rotations, shades into colours."""
+        """Layers of one frame as one set, in head space: stretches go into scales, shades into colours."""
         parts = [_plain(layer) for layer in layers]
         return cls(*(torch.cat([getattr(part, name) for part in parts]).cpu() for name in cls.__slots__))
 
