@@ -131,7 +131,8 @@ def conditions_of(drive: Drive, basis: ExpressionBasis, audio: AudioScale | None
         windows = audio_windows(drive.audio, audio, config.audio_context)
     va = torch.zeros(count, 2)
     if config.emotion == "branch" and emotion is not None:
-        va = emotion.va.float()
+        va = emotion.va.float()  # the branch has learnt the disc, not the corners of the square around it
+        va = va / va.norm(dim=1, keepdim=True).clamp(min=1)
     return Conditions(landmarks, upper_scores(drive, config.blendshapes, NAME), windows, va)
 
 

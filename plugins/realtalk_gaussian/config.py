@@ -51,6 +51,9 @@ class GaussianConfig(ComponentConfig):
     emotion: Literal["landmarks", "branch", "none"] = "landmarks"
     """How emotion enters: with the landmarks, by a branch of its own for valence and arousal, or not at all."""
 
+    teacher: str = "landmarks"
+    """Who teaches the emotion branch: the avatar's emotion stage, by its landmarks; or an installed face_generator."""
+
     warp: bool = True
     """Whether Gaussians follow the landmarks' motion; branches then learn what it leaves over."""
 

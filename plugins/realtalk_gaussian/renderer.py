@@ -41,6 +41,7 @@ class GaussianRenderer:
     """
 
     devices = ("cpu", "cuda")
+    manual_backward = True
 
     def __init__(
         self,
@@ -88,6 +89,13 @@ class GaussianRenderer:
         from realtalk_core.nn import cuda_splats
 
         return f"{cpu}; --device cuda: {cuda_splats.why_not() or 'gsplat'}"
+
+    @classmethod
+    def learns_from(cls, config: GaussianConfig) -> tuple[str, ...]:
+        """Who teaches beside the capture; see `realtalk_core.training.teachers`."""
+        if config.emotion != "branch":
+            return ()
+        return ("emotion",) if config.teacher == "landmarks" else (f"face_generator:{config.teacher}",)
 
     @property
     def device(self) -> torch.device:
@@ -235,12 +243,13 @@ class GaussianRenderer:
         return {**self._training.batch(data, step), **({} if torso is None else torso.batch(data, step))}
 
     def training_step(self, batch: Batch, step: int) -> dict[str, Tensor]:
-        """Scalars of a step; see `Trainable`."""
+        """Scalars of a step, gradients left in the parameters; see `Trainable`."""
         scalars, torso = self._training.training_step(batch, step), self._torso_training
         loss = None if torso is None else torso.loss(batch)
         if loss is None:
             return scalars
-        return scalars | {"loss": scalars["loss"] + loss, "torso": loss.detach()}  # no parameter is in both
+        loss.backward()  # no parameter is in both
+        return scalars | {"loss": scalars["loss"] + loss.detach(), "torso": loss.detach()}
 
     def optimizers(self) -> Sequence[torch.optim.Optimizer]:
         """Those of the head, and one for the torso."""
