@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Iterator
@@ -26,6 +27,29 @@ def atomic_file(target: str | Path) -> Iterator[Path]:
             os.replace(partial, target)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def check_target(path: str | Path, suffix: str) -> Path:
+    """The path, if a file with this suffix can be put there; looked at before any work.
+
+    Raises:
+        UserError: if its name ends otherwise, it is a folder, or its folder is missing or may not be written to.
+    """
+    target = Path(path)
+    if target.suffix.lower() != suffix:
+        raise UserError(f"{target} does not end in {suffix}", f"Write -o {target.with_suffix(suffix)}.")
+    if target.is_dir():
+        raise UserError(f"{target} is a folder", f"Name a file (-o out{suffix}).")
+    if not target.parent.is_dir():
+        raise UserError(f"the folder {target.parent} does not exist", f"Make it with: mkdir -p {target.parent}")
+    with contextlib.suppress(_ProbedError), atomic_file(target) as partial:
+        partial.touch()
+        raise _ProbedError
+    return target
+
+
+class _ProbedError(Exception):
+    """Leaves `atomic_file` before it renames anything: the place can be written to, and that was the question."""
 
 
 def write_text(target: str | Path, text: str) -> None:

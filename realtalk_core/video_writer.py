@@ -19,8 +19,7 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from numpy.typing import NDArray
 from torch import Tensor
 
-from realtalk_core.atomic import atomic_file
-from realtalk_core.errors import UserError
+from realtalk_core.atomic import atomic_file, check_target
 from realtalk_core.types import AudioClip
 
 SOUND_RATE = 48_000
@@ -160,21 +159,7 @@ def check_output(path: str | Path) -> Path:
     Raises:
         UserError: if it does not end in `.mp4`, is a folder, or its folder is missing or may not be written to.
     """
-    target = Path(path)
-    if target.suffix.lower() != ".mp4":
-        raise UserError(f"{target} does not end in .mp4", f"Write -o {target.with_suffix('.mp4')}.")
-    if target.is_dir():
-        raise UserError(f"{target} is a folder", "Name a file (-o out.mp4).")
-    if not target.parent.is_dir():
-        raise UserError(f"the folder {target.parent} does not exist", f"Make it with: mkdir -p {target.parent}")
-    with contextlib.suppress(_ProbedError), atomic_file(target) as partial:
-        partial.touch()
-        raise _ProbedError
-    return target
-
-
-class _ProbedError(Exception):
-    """Leaves `atomic_file` before it renames anything: the place can be written to, and that was the question."""
+    return check_target(path, ".mp4")
 
 
 def even(size: float) -> int:
