@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import typer
+
 from realtalk_core import declare
 from realtalk_core.hookspecs import hookimpl
 from realtalk_core.spec import ComponentSpec
@@ -32,3 +34,11 @@ def realtalk_components() -> Iterable[ComponentSpec]:
         load=_load,
         needs=_needs,
     )
+
+
+@hookimpl
+def realtalk_commands(app: typer.Typer) -> None:
+    """Adds `realtalk export-ply`."""
+    from realtalk_gaussian.command import register
+
+    register(app)

@@ -18,9 +18,9 @@ from realtalk_core.training.data import TrainingData
 from realtalk_core.training.torso import TorsoTrainer
 from realtalk_core.types import CameraTrack, Drive, FrameBatch
 from realtalk_gaussian.attention_maps import map_names, maps_of_frame
-from realtalk_gaussian.condition import NAME, Conditions, conditions_of
+from realtalk_gaussian.condition import NAME, Conditions, FrameCondition, conditions_of
 from realtalk_gaussian.config import GaussianConfig
-from realtalk_gaussian.head import Head, composite
+from realtalk_gaussian.head import Head, Posed, composite
 from realtalk_gaussian.weights import head_of, tensors_of
 
 if TYPE_CHECKING:
@@ -154,9 +154,22 @@ class GaussianRenderer:
             maps[:, k] = maps_of_frame(renderer.head, renderer.known(), points[k], condition, view).cpu()
         return dict(zip(found, maps, strict=True))
 
-    def _driven(self, drive: Drive, cameras: CameraTrack) -> tuple[Self, Tensor, Conditions]:
+    @torch.no_grad()
+    def stored(self) -> list[Posed]:
+        """The Gaussians as they are stored, by layer: nothing has moved them."""
+        unheard = FrameCondition(torch.zeros(0), torch.zeros(0), torch.zeros(0, 0), torch.zeros(2))
+        return list(self.head.pose(self.known(), unheard, None, ()).values())
+
+    @torch.no_grad()
+    def posed(self, drive: Drive, k: int) -> list[Posed]:
+        """The Gaussians of one frame of a drive as `render` draws them, by layer."""
+        renderer, points, conditions = self._driven(drive)
+        head = renderer.head
+        return list(head.pose(renderer.known(), conditions[k].to(self.device), head.motion(points[k])).values())
+
+    def _driven(self, drive: Drive, cameras: CameraTrack | None = None) -> tuple[Self, Tensor, Conditions]:
         """The renderer as it would be loaded, and points and conditions of a drive."""
-        if len(drive) != len(cameras):
+        if cameras is not None and len(drive) != len(cameras):
             raise ShapeError(f"GaussianRenderer: drive has {len(drive)} frames, cameras {len(cameras)}")
         renderer = self if self.trainer is None else self.from_state(self.config, self.state()).to(self.device)
         head = renderer.head
