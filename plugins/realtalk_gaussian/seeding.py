@@ -18,11 +18,13 @@ from torch import Tensor
 from realtalk_core.capture import Capture
 from realtalk_core.expression import eye_opening, lip_gap
 from realtalk_core.landmarks import FACE_OVAL, LEFT_EYE, LIPS_INNER, LIPS_OUTER, RIGHT_EYE
+from realtalk_core.nn._jit import array
 from realtalk_core.nn.forward_warp import ForwardWarp
 from realtalk_core.nn.mouth import INNER_LIPS68, depth_inside
 from realtalk_core.nn.rays import project
 from realtalk_core.nn.warp import interpolate_plane
 from realtalk_core.training.bounds import spread
+from realtalk_gaussian import _seeding_kernel
 from realtalk_gaussian.cloud import Cloud, flat_colours
 from realtalk_gaussian.rigid import EYE_RADIUS, PARTS, eye_centres, motions, moved_rigidly
 
@@ -30,11 +32,15 @@ SHARES = {"face": 0.6, "dome": 0.34, "mouth": 0.06}
 """How the Gaussians are divided."""
 DETAIL, DETAIL_CM = 3.0, 0.7
 """How much denser they are around eyes and lips, and how far that reaches."""
+CANDIDATES = 12
+"""Random places on the face to choose each Gaussian's from."""
+APART = 1.2
+"""Mean distance to the neighbours as a share of the least one."""
 FLATNESS = 0.15
 """Thickness of a Gaussian as a share of its width."""
 WIDTH = 0.6
 """Its width (one standard deviation) as a share of the distance to its neighbours."""
-OPAQUE, SHEER = 0.8, 0.5
+OPAQUE, SHEER = 0.9, 0.6
 DROP = 1.1
 """How fast the dome falls back behind the face's outline, cm per cm."""
 COLOUR_FRAMES = 16
@@ -43,6 +49,8 @@ INSIDE_SHARE = 0.5
 """Share of the frames in whose mask a point of the dome must lie."""
 HIDDEN_CM = 0.5
 """How far teeth and eyeballs go on behind lips and lids."""
+SEEN_CM = 0.05
+"""How far inside an opening a point must lie for its colour to be believed."""
 TEETH_CM = 0.8
 """How far behind the lips' inner edge teeth are."""
 TEETH_HEIGHT = 1.1
@@ -124,7 +132,10 @@ def outlines(count: int) -> dict[str, list[int]]:
 
 
 def face_points(template: Float[Tensor, "K 3"], count: int, generator: torch.Generator) -> Points:
-    """Points on the landmarks' surface, but for the openings of mouth and eyes; denser around them."""
+    """Points on the landmarks' surface, but for the openings of mouth and eyes; denser around them.
+
+    They are as far from each other as their number allows: random candidates are taken as long as no nearer one was.
+    """
     skin = template[:468] if len(template) == 478 else template
     rings = outlines(len(template))
     triangles = torch.from_numpy(Delaunay(skin[:, :2].double().numpy()).simplices.astype(np.int64))
@@ -133,19 +144,29 @@ def face_points(template: Float[Tensor, "K 3"], count: int, generator: torch.Gen
     holes = [template[rings[name], :2] for name in ("lips", "right_eye", "left_eye")]
     outside = depth_inside(middle[:, :2], template[rings["face"], :2]) < 0
     open_ = torch.stack([depth_inside(middle[:, :2], ring) > 0 for ring in holes]).any(0)
-    corners, middle = corners[~(open_ | outside)], middle[~(open_ | outside)]
+    corners = corners[~(open_ | outside)]
     normal = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     area = normal.norm(dim=1) / 2
     normal = torch.nn.functional.normalize(normal * normal[:, 2:].sign(), dim=1)
-    detail = torch.stack([-depth_inside(middle[:, :2], ring) for ring in holes]).amin(0).clamp(min=0)
-    wanted = area * (1 + (DETAIL - 1) * torch.exp(-((detail / DETAIL_CM) ** 2)))
-    edges = (wanted / wanted.sum() * count).double().cumsum(0)
-    chosen = torch.searchsorted(edges, torch.arange(count, dtype=torch.float64) + 0.5).clamp(max=len(edges) - 1)
-    number = torch.bincount(chosen, minlength=len(area)).clamp(min=1)
-    u, v = torch.rand(2, count, generator=generator).sort(0).values
+    tries = CANDIDATES * count
+    chosen = torch.multinomial(area * _detail(corners.mean(1), holes), tries, replacement=True, generator=generator)
+    u, v = torch.rand(2, tries, generator=generator).sort(0).values
     share = torch.stack((u, v - u, 1 - v), 1)
-    means = (corners[chosen] * share[..., None]).sum(1)
-    return Points.of(means, normal[chosen], (area / number)[chosen].sqrt())
+    means = (corners[chosen] * share[..., None]).sum(1).float()
+    wanted = _detail(means, holes).rsqrt()  # distances go with the root of the density
+    low, high = 0.0, 2 * float(area.sum() / count) ** 0.5
+    for _ in range(20):
+        scale = (low + high) / 2
+        kept = _seeding_kernel.apart(array(means), array(wanted * scale))
+        low, high = (scale, high) if int(kept.sum()) > count else (low, scale)
+    index = torch.from_numpy(_seeding_kernel.apart(array(means), array(wanted * high))).nonzero().flatten()
+    return Points.of(means[index], normal[chosen[index]], APART * high * wanted[index])
+
+
+def _detail(at: Float[Tensor, "N 3"], holes: list[Tensor]) -> Float[Tensor, "N"]:
+    """How much denser Gaussians are to be at places than where the face is plain."""
+    away = torch.stack([-depth_inside(at[:, :2], ring) for ring in holes]).amin(0).clamp(min=0)
+    return 1 + (DETAIL - 1) * torch.exp(-((away / DETAIL_CM) ** 2))
 
 
 def dome_points(
@@ -320,11 +341,27 @@ def seed_clouds(
     some = spread(frames, COLOUR_FRAMES)
     wide = frames[lip_gap(points).topk(max(1, min(8, len(frames)))).indices].tolist()
     awake = frames[eye_opening(points).mean(1).topk(max(1, min(16, len(frames)))).indices].tolist()
-    eyes = mouth.follow[:, 1:].sum(1) > 0
-    behind = torch.where(eyes[:, None], footage.colours(mouth, awake, False), footage.colours(mouth, wide, False))
+    behind = torch.where(
+        mouth.follow[:, 1:].sum(1, keepdim=True) > 0, *(footage.colours(mouth, k, False) for k in (awake, wide))
+    )
+    behind = behind[_shown(mouth, template)]  # what lies behind the skin looks as its nearest neighbour in the opening
     throat = (mouth.opacity > OPAQUE)[:, None]
     behind = torch.where(throat, behind.new_tensor(DARK), behind)
     return (
         skin.cloud(footage.colours(skin, some, True), degree, 0),
         mouth.cloud(behind, degree, len(PARTS)),
     )
+
+
+def _shown(points: Points, template: Float[Tensor, "K 3"]) -> Tensor:
+    """The nearest point of each kind that is seen through its opening of the template; itself if it is."""
+    rings = outlines(len(template))
+    index = torch.arange(len(points.means))
+    rows = points.follow[:, 1:].sum(1) == 0
+    for name, kind in (("lips", rows), ("right_eye", points.follow[:, 1] > 0), ("left_eye", points.follow[:, 2] > 0)):
+        mine = kind.nonzero().flatten()
+        at = points.means[mine, :2]
+        seen = depth_inside(at, template[rings[name], :2]) > SEEN_CM
+        if bool(seen.any()):
+            index[mine] = mine[seen][torch.cdist(at, at[seen]).argmin(1)]
+    return index
