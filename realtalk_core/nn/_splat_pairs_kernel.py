@@ -13,19 +13,17 @@ from typing import Any
 import numpy as np
 
 from realtalk_core.nn._jit import inlined, kernel
+from realtalk_core.nn.simd_splats import HEADER, LEAST
 
 TILE = 16
 """Pixels along a tile's side: one 512-bit vector of float32 a row."""
-HEADER = 6
-"""Numbers of a packed Gaussian before its channels: centre, quadratic form (3) and level, in powers of two."""
 SLACK = np.float32(0.02)
 """Pixels by which rows and columns are widened, for rounding; what is drawn is decided pixel by pixel."""
-LEAST = np.float32(math.log2(1 / 255))
-"""Level below which a Gaussian adds nothing to a pixel."""
 DIGIT = 11
 """Bits sorted by at a time: 2048 counters stay in the fastest cache."""
 _FORM = np.float32(-0.5 / math.log(2))
 _CONIC = np.float32(-2 * math.log(2))
+_LEAST = np.float32(LEAST)
 _HALF = np.float32(0.5)
 
 
@@ -106,7 +104,7 @@ def pack(
             return int(-1 - k)
         row[0], row[1] = x, y
         row[2], row[3], row[4], row[5] = _FORM * a, np.float32(2) * _FORM * b, _FORM * c, level
-        square = (level - LEAST) / -_FORM
+        square = (level - _LEAST) / -_FORM
         determinant = a * c - b * b
         reach[n, 0] = reach[n, 1] = -1
         if square <= 0 or determinant <= 0 or a <= 0:
@@ -151,7 +149,7 @@ def pairs_by_gaussian(
         x, y = packed[n, 0], packed[n, 1]
         a, b, c = _CONIC * packed[n, 2], _CONIC * _HALF * packed[n, 3], _CONIC * packed[n, 4]
         determinant = a * c - b * b
-        square = c * (packed[n, 5] - LEAST) * -_CONIC
+        square = c * (packed[n, 5] - _LEAST) * -_CONIC
         lean = b / a * high  # where the ellipse has its least y; its greatest is at −lean
         first = int(max(math.ceil(x - wide - _HALF), 0))
         last = int(min(math.floor(x + wide - _HALF), width - 1))
@@ -181,12 +179,12 @@ def pairs_by_gaussian(
 
 @kernel
 def pairs_by_tile(starts: Any, tiles: Any, rows: Any, ends: Any, pairs: Any) -> None:
-    """Sorts pairs by tile, each tile's front to back: `pairs`, `count 3`, gets the Gaussian, its rows and the place.
+    """Sorts pairs by tile, each tile's front to back: `pairs`, `count 4`, as `simd_splats.RECORD`.
 
-    The place is that in the order by Gaussian. `ends[tile]` is where a tile's pairs begin; afterwards, where they end.
+    Their place is that in the order by Gaussian. `ends[tile]` is where a tile's pairs begin; then, where they end.
     """
     for n in range(len(starts) - 1):
         for k in range(starts[n], starts[n + 1]):
             place = ends[tiles[k]]
-            pairs[place, 0], pairs[place, 1], pairs[place, 2] = n, rows[k], k
+            pairs[place, 0], pairs[place, 1], pairs[place, 2], pairs[place, 3] = n, rows[k] // 256, rows[k] % 256, k
             ends[tiles[k]] = place + 1

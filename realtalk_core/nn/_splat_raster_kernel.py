@@ -2,48 +2,55 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from realtalk_core.nn._jit import kernel
-from realtalk_core.nn._splat_pairs_kernel import HEADER, LEAST, TILE
-
-OPAQUE = math.log2(0.999)
-SPENT = np.float32(1e-4)
+from realtalk_core.nn._splat_pairs_kernel import TILE
+from realtalk_core.nn.simd_splats import COLOURS, RECORD, draw_channels, draw_colours, next_of
 
 
 @kernel
 def draw(
-    first: int, step: int, pairs: Any, ends: Any, packed: Any, across: int, picture: Any, alpha: Any, drawn: Any
-) -> None:
-    """Draws every `step`-th tile from `first` on; how many pairs each took until nothing showed through, to `drawn`."""
+    counter: Any, pairs: Any, ends: Any, packed: Any, across: int, picture: Any, alpha: Any, drawn: Any
+) -> None:  # fmt: skip
+    """Draws tiles until none is left; how many pairs each took until nothing showed through, to `drawn`.
+
+    `counter` holds the next tile for all who draw the picture.
+    """
     height, width, channels = picture.shape
-    light, sums = np.empty((TILE, TILE), np.float32), np.empty((TILE, TILE, channels), np.float32)
-    for tile in range(first, len(drawn), step):
+    state = np.empty((TILE, 1 + channels, TILE), np.float32)
+    while True:
+        tile = next_of(counter.ctypes.data)
+        if tile >= len(drawn):
+            break
         top, left = tile // across * TILE, tile % across * TILE
-        light[:] = 1
-        sums[:] = 0
-        begin, end = ends[tile - 1] if tile else 0, ends[tile]
-        drawn[tile] = end - begin
-        for place in range(begin, end):
-            if (place - begin) % TILE == 0 and light.max() <= SPENT:
-                drawn[tile] = place - begin
-                break
-            row = packed[pairs[place, 0]]
-            for j in range(pairs[place, 1] // 256, pairs[place, 1] % 256 + 1):
-                dy = np.float32(top + j + 0.5) - row[1]
-                for i in range(TILE):
-                    dx = np.float32(left + i + 0.5) - row[0]
-                    level = row[5] + row[2] * dx * dx + row[3] * dx * dy + row[4] * dy * dy
-                    if level >= LEAST and light[j, i] > SPENT:
-                        weight = light[j, i] * np.float32(2.0 ** min(level, OPAQUE))
-                        light[j, i] -= weight
-                        for c in range(channels):
-                            sums[j, i, c] += weight * row[HEADER + c]
-        for j in range(min(TILE, height - top)):
-            for i in range(min(TILE, width - left)):
-                alpha[top + j, left + i] = 1 - light[j, i]
+        rows, columns = min(TILE, height - top), min(TILE, width - left)
+        begin = ends[tile - 1] if tile else 0
+        count = ends[tile] - begin
+        if count == 0:
+            drawn[tile] = 0
+            picture[top : top + rows, left : left + columns] = 0
+            alpha[top : top + rows, left : left + columns] = 0
+            continue
+        state[:, 0] = 1
+        state[:, 1:] = 0
+        records, taken = pairs.ctypes.data + 4 * RECORD * begin, drawn.ctypes.data + 4 * tile
+        corner = np.float32(left), np.float32(top)
+        if channels == COLOURS:
+            draw_colours(
+                records, count, packed.ctypes.data, packed.shape[1], corner[0], corner[1], state.ctypes.data, channels,
+                taken,
+            )  # fmt: skip
+        else:
+            draw_channels(
+                records, count, packed.ctypes.data, packed.shape[1], corner[0], corner[1], state.ctypes.data, channels,
+                taken,
+            )  # fmt: skip
+        for j in range(rows):
+            for i in range(columns):
+                alpha[top + j, left + i] = 1 - state[j, 0, i]
+            for i in range(columns):
                 for c in range(channels):
-                    picture[top + j, left + i, c] = sums[j, i, c]
+                    picture[top + j, left + i, c] = state[j, 1 + c, i]

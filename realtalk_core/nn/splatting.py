@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Float32
 from torch import Tensor
@@ -15,8 +16,9 @@ from torch import Tensor
 from realtalk_core.errors import ShapeError
 from realtalk_core.nn import _splat_gradient_kernel, _splat_pairs_kernel, _splat_raster_kernel
 from realtalk_core.nn._jit import array, on_cpu
-from realtalk_core.nn._splat_pairs_kernel import HEADER, TILE
+from realtalk_core.nn._splat_pairs_kernel import TILE
 from realtalk_core.nn.parallel import in_threads, worker_count
+from realtalk_core.nn.simd_splats import HEADER, RECORD
 from realtalk_core.nn.splat_projection import Screen as Screen
 from realtalk_core.nn.splat_projection import View as View
 from realtalk_core.nn.splat_projection import covariances as covariances
@@ -69,16 +71,17 @@ class _Tiles:
         count = _splat_pairs_kernel.pairs_by_gaussian(
             self.packed, reach, array(wanted), view.width, view.height, self.starts, tiles, rows, self.ends
         )
-        self.pairs = torch.empty(count, 3, dtype=torch.int32).numpy()
+        self.pairs = torch.empty(count, RECORD, dtype=torch.int32).numpy()
         _splat_pairs_kernel.pairs_by_tile(self.starts, tiles, rows, self.ends, self.pairs)
         self.drawn = torch.empty(down * self.across, dtype=torch.int32).numpy()
 
     def draw(self, channels: int) -> tuple[Tensor, Tensor]:
+        counter = np.zeros(1, np.int64)
         picture, alpha = torch.empty(self.height, self.width, channels), torch.empty(self.height, self.width)
 
         def work(worker: int, _: list[int]) -> None:
             _splat_raster_kernel.draw(
-                worker, self.threads, self.pairs, self.ends, self.packed, self.across,
+                counter, self.pairs, self.ends, self.packed, self.across,
                 picture.numpy(), alpha.numpy(), self.drawn,
             )  # fmt: skip
 
@@ -88,14 +91,15 @@ class _Tiles:
     def gradients(
         self, opacities: Tensor, picture: Tensor, alpha: Tensor, grad_picture: Tensor, grad_alpha: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        partial = torch.zeros(len(self.pairs), self.stride).numpy()
+        counter = np.zeros(1, np.int64)
+        partial = torch.empty(len(self.pairs), self.stride).numpy()
         count, channels = len(opacities), picture.shape[2]
         into = [torch.zeros(count, size) for size in (2, 3, 1, channels)]
         into[2] = into[2][:, 0]
 
         def work(worker: int, _: list[int]) -> None:
             _splat_gradient_kernel.draw_backward(
-                worker, self.threads, self.pairs, self.ends, self.packed, self.across, array(picture), array(alpha),
+                counter, self.pairs, self.ends, self.packed, self.across, array(picture), array(alpha),
                 self.drawn, array(grad_picture), array(grad_alpha), partial,
             )  # fmt: skip
 
