@@ -54,6 +54,9 @@ def registry_schema(plugins: Plugins) -> dict[str, Any]:
             "then": {"anyOf": choices} if choices else {},
         }
 
+    def several(name: Stage) -> dict[str, Any]:
+        return {"anyOf": [stage(name), {"type": "array", "items": stage(name)}]}
+
     layer: dict[str, Any] = {
         "fps": {"type": "number", "minimum": 1, "maximum": 240},
         "pipeline": {
@@ -63,6 +66,15 @@ def registry_schema(plugins: Plugins) -> dict[str, Any]:
         },
         **{s: stage(s) for s in BESIDE},
         "motion": take(MotionConfig, "motion"),
+    }
+    preset: dict[str, Any] = {
+        **layer,
+        "pipeline": {
+            "type": "object",
+            "properties": {s: several(s) for s in PIPELINE_STAGES},
+            "additionalProperties": False,
+        },
+        **{s: several(s) for s in BESIDE},
     }
     names = {"type": "array", "items": {"type": "string"}}
     return {
@@ -81,7 +93,7 @@ def registry_schema(plugins: Plugins) -> dict[str, Any]:
             **layer,
             "presets": {
                 "type": "object",
-                "additionalProperties": {"type": "object", "properties": layer, "additionalProperties": False},
+                "additionalProperties": {"type": "object", "properties": preset, "additionalProperties": False},
             },
         },
         "$defs": definitions,

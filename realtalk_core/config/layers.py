@@ -48,7 +48,7 @@ class Layer:
     """What one layer says."""
 
     fps: Value | None = None
-    stages: dict[Stage, StageLayer] = field(default_factory=dict)
+    stages: dict[Stage, tuple[StageLayer, ...]] = field(default_factory=dict)
     motion: dict[str, Value] = field(default_factory=dict)
 
 
@@ -146,13 +146,25 @@ class _Reader:
         stages = self.mapping(data, path, "pipeline", PIPELINE_STAGES)
         for stage in PIPELINE_STAGES:
             if stage in stages:
-                layer.stages[stage] = self.stage(stages[stage], (*path, "pipeline", stage))
+                layer.stages[stage] = self.stages(stages[stage], (*path, "pipeline", stage))
         for stage in BESIDE:
             if stage in data:
-                layer.stages[stage] = self.stage(data[stage], (*path, stage))
+                layer.stages[stage] = self.stages(data[stage], (*path, stage))
         for key, value in self.mapping(data, path, "motion", None).items():
             layer.motion[key] = self.value(value, (*path, "motion", key))
         return layer
+
+    def stages(self, data: Any, path: Path) -> tuple[StageLayer, ...]:
+        """What a layer says about one stage; a preset may say it for several components, in a list."""
+        if not isinstance(data, list) or path[0] != "presets":
+            return (self.stage(data, path),)
+        parts = tuple(self.stage(item, (*path, i)) for i, item in enumerate(data))
+        for i, (item, part) in enumerate(zip(data, parts, strict=True)):
+            if isinstance(item, dict) and (part.when is None or part.use is not None):
+                self.fault(
+                    (*path, i), "in a list, each entry names the component it is meant for: {when: NAME, params}"
+                )
+        return parts
 
     def stage(self, data: Any, path: Path) -> StageLayer:
         stage = StageLayer()
@@ -195,11 +207,11 @@ def read_sets(sets: tuple[str, ...]) -> tuple[list[Layer], list[Problem]]:
             layer.motion[str(path[1])] = value
         elif head in SELECTED_STAGES and len(path) == 1:
             if isinstance(data, str):
-                layer.stages[head] = StageLayer(use=value)
+                layer.stages[head] = (StageLayer(use=value),)
             else:
                 problems.append(value.problem(f"must be the name of a component, got {_kind(data)}"))
         elif head in SELECTED_STAGES and len(path) == 2:
-            layer.stages[head] = StageLayer(params={str(path[1]): value})
+            layer.stages[head] = (StageLayer(params={str(path[1]): value}),)
         else:
             problems.append(value.problem("write STAGE=NAME, STAGE.PARAM=VALUE, motion.PARAM=VALUE or fps=NUMBER"))
         layers.append(layer)

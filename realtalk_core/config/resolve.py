@@ -16,6 +16,7 @@ from realtalk_core.config.layers import (
     VERSION,
     Layer,
     Registry,
+    StageLayer,
     Value,
     read_registry,
     read_sets,
@@ -215,16 +216,22 @@ def _resolve(
 
 
 def _preset_problems(layers: Sequence[Layer], plugins: Plugins, known: Sequence[Problem]) -> list[Problem]:
-    """What is wrong in the last of these layers, a preset's."""
+    """What is wrong in the last of these layers, a preset's, whichever of its components is chosen."""
     found: list[Problem] = []
     with contextlib.suppress(ConfigError):
         _resolve(layers, (), None, (), plugins, found, "")
-    for stage, part in layers[-1].stages.items():
+    for stage, parts in layers[-1].stages.items():
         names = [name for spec in plugins.of(stage) for name in (spec.name, spec.qualified)]
-        names += [failure.name for failure in plugins.failures]
-        if part.when is not None and part.when.value not in names:
-            hint = did_you_mean(part.when.value, names)
-            found.append(part.when.problem(f"no {stage} is called {part.when.value!r}{hint}"))
+        absent = [failure.name for failure in plugins.failures]
+        for when in (part.when for part in parts if part.when is not None):
+            if when.value in names:
+                with contextlib.suppress(ConfigError):
+                    _resolve(
+                        [*layers, Layer(stages={stage: (StageLayer(use=when),)})], (), None, (), plugins, found, ""
+                    )
+            elif when.value not in absent:
+                hint = did_you_mean(when.value, [*names, *absent])
+                found.append(when.problem(f"no {stage} is called {when.value!r}{hint}"))
     return [problem for problem in found if problem.path.startswith("presets.") and problem not in known]
 
 
@@ -244,25 +251,29 @@ class _Choice:
 
 
 def _choose(stage: Stage, layers: Sequence[Layer], plugins: Plugins, problems: list[Problem]) -> _Choice:
-    """The component that the last layer names, and the parameters meant for it."""
-    choice = _Choice()
-    for layer in layers:
-        part = layer.stages.get(stage)
-        if part is None:
-            continue
+    """The component that the last layer names, and the parameters meant for it.
+
+    Parameters without `when` are meant for the component that is chosen where they stand, so a later choice of another
+    one drops them; those with `when` wait for theirs, wherever it is chosen.
+    """
+    choice, parts = _Choice(), [part for layer in layers for part in layer.stages.get(stage, ())]
+    since = 0
+    for k, part in enumerate(parts):
         if part.use is not None:
             choice.place = part.use
             try:
                 spec = plugins.find(stage, part.use.value)
             except UserError as error:
                 problems.append(part.use.problem(" - ".join(filter(None, (error.message, error.cure)))))
-                choice.spec, choice.params = None, {}
+                choice.spec = None
                 continue
             if choice.spec is None or spec.qualified != choice.spec.qualified:
-                choice.spec, choice.params = spec, {}
-        applies = part.when is None or (choice.spec and part.when.value in (choice.spec.name, choice.spec.qualified))
-        if applies:
-            choice.params |= part.params
+                choice.spec, since = spec, k
+    if choice.spec is not None:
+        names = (choice.spec.name, choice.spec.qualified)
+        for k, part in enumerate(parts):
+            if (k >= since) if part.when is None else part.when.value in names:
+                choice.params |= part.params
     if choice.place is None and (stage != "voice" or any(stage in layer.stages for layer in layers)):
         names = ", ".join(s.name for s in plugins.of(stage)) or "none is installed"
         problems.append(Problem(f"nothing fills the stage {stage}; choose one: {names}", stage))

@@ -78,6 +78,41 @@ def test_a_preset_meant_for_another_component_is_passed_over(load):
     assert renderer(load("pipeline: {renderer: {use: pencil}}", preset="quick")) == ("pencil", {})
 
 
+BOTH = (
+    "presets: {mine: {pipeline: {renderer: [{when: brush, params: {steps: 60}}, "
+    "{when: 'rival_b:double', params: {}}]}}}\n"
+)
+
+
+def test_a_preset_holds_parameters_for_several_components(load):
+    assert renderer(load(BOTH, preset="mine")) == ("brush", {"steps": 60, "first": 10})
+    assert renderer(load(BOTH + "pipeline: {renderer: {use: pencil}}", preset="mine")) == ("pencil", {})
+    # a component chosen after the preset finds its parameters there
+    text = BOTH + "pipeline: {renderer: {use: pencil}}"
+    assert renderer(load(text, preset="mine", sets=["renderer=brush"])) == ("brush", {"steps": 60, "first": 10})
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ("{params: {steps: 60}}", r"renderer\[0\]: in a list, each entry names the component it is meant for"),
+        ("{when: brush, use: brush}", r"renderer\[0\]: in a list, each entry names the component it is meant for"),
+        ("{when: brush, params: {stps: 60}}", r"renderer\[0\].params.stps: renderer 'brush' has no such parameter"),
+        ("{when: bruch}", r"renderer\[0\].when: no renderer is called 'bruch'"),
+        ("3", r"renderer\[0\]: must be a mapping"),
+    ],
+)
+def test_entries_of_a_presets_list_are_checked_whichever_component_is_chosen(load, entry, told):
+    text = f"presets: {{mine: {{pipeline: {{renderer: [{entry}]}}}}}}\npipeline: {{renderer: {{use: pencil}}}}"
+    with pytest.raises(ConfigError, match=told):
+        load(text, every_preset=True)
+
+
+def test_a_list_outside_of_presets_is_refused(load):
+    with pytest.raises(ConfigError, match=r"pipeline.renderer: must be a mapping such as \{use: NAME\}"):
+        load("pipeline: {renderer: [{use: pencil}]}")
+
+
 def test_a_qualified_name_chooses_between_rivals(load):
     config = load("pipeline: {renderer: {use: 'rival_b:double'}}")
     assert config.stages["renderer"].spec.plugin == "rival_b"
@@ -181,6 +216,12 @@ def test_the_chain_of_the_shipped_registry(monkeypatch):
     }
     for preset in ("quick", "standard", "paper"):
         load_config(preset=preset)
+    quick = load_config(preset="quick", sets=["renderer=gaussian"]).stages["renderer"]
+    assert quick.spec.name == "gaussian"
+    assert quick.config.steps < quick.spec.config().steps
+    for preset, condition in (("talkinggaussian", "audio"), ("emotalkinggaussian", "both")):
+        chosen = load_config(preset=preset).stages["renderer"]
+        assert (chosen.spec.name, chosen.config.condition) == ("gaussian", condition)
 
 
 @pytest.mark.parametrize("file", sorted((Path(__file__).parents[2] / "examples").glob("*.yaml")), ids=lambda f: f.name)
