@@ -75,6 +75,50 @@ class Learner:
         return made
 
 
+class Growing:
+    """Rows that are halved and pruned as they are learnt, and the moments of their optimizer with them."""
+
+    manual_backward = True
+
+    def __init__(self, config: Config) -> None:
+        self.total_steps = config.steps
+        self.rows = nn.Parameter(torch.linspace(0.1, 2, 6)[:, None].repeat(1, 3))
+        self._optimizer = torch.optim.Adam([self.rows], 0.05)
+
+    def batch(self, data, step):
+        return {"x": torch.randn(8, 3, generator=data.generator(step))}
+
+    def training_step(self, batch, step) -> dict[str, Tensor]:
+        loss = (self.rows.sum(0) * batch["x"] - batch["x"].flip(1)).square().mean()
+        loss.backward()
+        return {"loss": loss.detach()}
+
+    def optimizers(self):
+        return [self._optimizer]
+
+    def after_step(self, step):
+        if step % 5 == 4:
+            keep = torch.cat((self.rows.detach()[:, 0].argsort(descending=True)[:5], torch.tensor([0, 1])))
+            self.rows.data, self.rows.grad = self.rows.data[keep] * 0.9, None
+            state = self._optimizer.state[self.rows]
+            state["exp_avg"], state["exp_avg_sq"] = state["exp_avg"][keep], state["exp_avg_sq"][keep]
+
+    def training_state(self):
+        return {"rows": self.rows.detach()}
+
+    def load_training_state(self, tensors):
+        self.rows.data = tensors["rows"].clone()
+
+    def state(self):
+        return {"rows": self.rows.detach()}
+
+    @classmethod
+    def from_state(cls, config, tensors):
+        made = cls(config)
+        made.load_training_state(tensors)
+        return made
+
+
 class Data:
     seed = 3
 
@@ -157,6 +201,18 @@ def test_interrupted_and_resumed_equals_never_interrupted(tmp_path, stop):
         for n in ("straight", "broken")
     ]
     assert logs[0] == logs[1]
+
+
+@pytest.mark.parametrize("stop", [4, 5, 6, 17])
+def test_parameters_that_change_their_size_resume_to_the_same_bits(tmp_path, stop):
+    training(tmp_path / "straight").run(Growing(Config()), resume=False)
+    with pytest.raises(TrainingStopped):
+        training(tmp_path / "broken", progress=stop_at(stop)).run(Growing(Config()), resume=False)
+    training(tmp_path / "broken").run(Growing(Config()), resume=True)
+    straight, broken = weights(tmp_path / "straight"), weights(tmp_path / "broken")
+    assert len(straight["component/rows"]) == 7
+    assert straight.keys() == broken.keys()
+    assert all(torch.equal(straight[k], broken[k]) for k in straight)
 
 
 def test_a_checkpoint_saved_midway_can_already_be_used(tmp_path):
