@@ -7,6 +7,7 @@ w x y z, a low-pass of 0.3 px², perspective linearised at each mean, harmonics 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,14 +15,14 @@ from jaxtyping import Float, Int32
 from torch import Tensor
 
 from realtalk_core.errors import ShapeError
+from realtalk_core.nn import _splat_colour_kernel, _splat_projection_kernel
+from realtalk_core.nn._jit import array
+from realtalk_core.nn._splat_projection_kernel import LOW_PASS as LOW_PASS
+from realtalk_core.nn._splat_projection_kernel import NEAR_CM as NEAR_CM
 from realtalk_core.nn.spherical import spherical_harmonics
 from realtalk_core.shapes import check_shapes
 from realtalk_core.types import CameraTrack
 
-LOW_PASS = 0.3
-"""Added to the variance of every projected Gaussian, px²: none is narrower than about a pixel."""
-NEAR_CM = 0.2
-"""Gaussians nearer to the camera's plane than this are not drawn."""
 FAINTEST = 1 / 255
 """Alphas below this are not drawn, so an ellipse ends where its own falls below it."""
 MARGIN = 0.15
@@ -102,12 +103,9 @@ def covariances_reference(
         rotations: Quaternions w x y z, of any length.
         stretch: J, how space about each mean is deformed afterwards; None leaves it.
     """
-    _check(scales=(scales, 3), rotations=(rotations, 4))
+    _check_shape(scales, rotations, stretch)
     half = rotation_matrices(rotations) * scales[:, None]
-    if stretch is not None:
-        if stretch.shape != (len(scales), 3, 3):
-            raise ShapeError(f"stretch: expected ({len(scales)}, 3, 3), got {tuple(stretch.shape)}")
-        half = stretch @ half
+    half = half if stretch is None else stretch @ half
     full = half @ half.transpose(-1, -2)
     row, column = torch.triu_indices(3, 3, device=full.device)
     return full[:, row, column]
@@ -178,9 +176,132 @@ def sh_colours_reference(
     return ((basis[:, :, None] * coefficients).sum(1) + 0.5).clamp(min=0)
 
 
-covariances = covariances_reference
-project = project_reference
-sh_colours = sh_colours_reference
+class _Covariances(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, scales: Tensor, rotations: Tensor, stretch: Tensor | None) -> Tensor:
+        ctx.save_for_backward(scales, rotations, stretch)
+        out = torch.empty(len(scales), 6)
+        _splat_projection_kernel.covariances(array(scales), array(rotations), _nine(stretch), out.numpy())
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        scales, rotations, stretch = ctx.saved_tensors
+        narrow, turned = torch.empty(len(scales), 3), torch.empty(len(scales), 4)
+        bent = torch.empty(len(scales) if ctx.needs_input_grad[2] else 0, 9)
+        _splat_projection_kernel.covariances_backward(
+            array(scales), array(rotations), _nine(stretch), array(grad),
+            narrow.numpy(), turned.numpy(), bent.numpy(),
+        )  # fmt: skip
+        return narrow, turned, bent.reshape(-1, 3, 3) if ctx.needs_input_grad[2] else None
+
+
+class _Project(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, means: Tensor, shapes: Tensor, extents: Tensor, view: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        count = len(means)
+        centres, conics, depths = torch.empty(count, 2), torch.empty(count, 3), torch.empty(count)
+        radii = torch.empty(count, dtype=torch.int32)
+        _splat_projection_kernel.project(
+            array(means), array(shapes), array(extents[:, None]), array(view), centres.numpy(), conics.numpy(),
+            depths[:, None].numpy(), radii[:, None].numpy(),
+        )  # fmt: skip
+        ctx.save_for_backward(means, shapes, view, radii)
+        ctx.mark_non_differentiable(radii)
+        return centres, conics, depths, radii
+
+    @staticmethod
+    def backward(
+        ctx: Any, grad_centres: Tensor, grad_conics: Tensor, grad_depths: Tensor, _: Tensor
+    ) -> tuple[Tensor, Tensor, None, None]:
+        means, shapes, view, radii = ctx.saved_tensors
+        into = torch.empty(len(means), 3), torch.empty(len(means), 6)
+        _splat_projection_kernel.project_backward(
+            array(means), array(shapes), array(view), array(radii), array(grad_centres), array(grad_conics),
+            array(grad_depths[:, None]), *map(array, into),
+        )  # fmt: skip
+        return *into, None, None
+
+
+class _Colours(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, coefficients: Tensor, means: Tensor, origin: Tensor) -> Tensor:
+        raw = torch.empty(len(means), 3)
+        _splat_colour_kernel.colours(array(coefficients), array(means), array(origin), raw.numpy())
+        ctx.save_for_backward(coefficients, means, origin, raw >= 0)
+        return raw.clamp_(min=0)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        coefficients, means, origin, kept = ctx.saved_tensors
+        moved = ctx.needs_input_grad[1] and coefficients.shape[1] > 1
+        into = torch.empty(coefficients.shape), torch.empty(len(means) if moved else 0, 3)
+        _splat_colour_kernel.colours_backward(
+            array(coefficients), array(means), array(origin), array(grad * kept), *map(array, into)
+        )
+        return into[0], into[1] if moved else None, None
+
+
+def covariances(
+    scales: Float[Tensor, "N 3"], rotations: Float[Tensor, "N 4"], stretch: Float[Tensor, "N 3 3"] | None = None
+) -> Float[Tensor, "N 6"]:
+    """`covariances_reference`, by the kernel for float32 on the CPU."""
+    if not _fast(scales, rotations, stretch):
+        return covariances_reference(scales, rotations, stretch)
+    _check_shape(scales, rotations, stretch)
+    out: Tensor = _Covariances.apply(scales, rotations, stretch)  # type: ignore[no-untyped-call]
+    return out
+
+
+def project(
+    means: Float[Tensor, "N 3"],
+    covariances: Float[Tensor, "N 6"],
+    view: View,
+    opacities: Float[Tensor, "N"] | None = None,
+) -> Screen:
+    """`project_reference`, by the kernel for float32 on the CPU; there the camera gets no gradient."""
+    if not _fast(means, covariances, view.pose, view.intrinsics, opacities):
+        return project_reference(means, covariances, view, opacities)
+    _check(means=(means, 3), covariances=(covariances, 6), opacities=(opacities, 0))
+    with torch.no_grad():
+        extents = _extent(opacities, means).expand(len(means))
+    return Screen(*_Project.apply(means, covariances, extents, _numbers(view)))  # type: ignore[no-untyped-call]
+
+
+def sh_colours(coefficients: Float[Tensor, "N K 3"], means: Float[Tensor, "N 3"], view: View) -> Float[Tensor, "N 3"]:
+    """`sh_colours_reference`, by the kernel for float32 on the CPU; there the camera gets no gradient."""
+    if not _fast(coefficients, means, view.pose):
+        return sh_colours_reference(coefficients, means, view)
+    _check_coefficients(coefficients, means)
+    out: Tensor = _Colours.apply(coefficients, means, view.pose[:3, 3])  # type: ignore[no-untyped-call]
+    return out
+
+
+def _fast(*tensors: Tensor | None) -> bool:
+    return all(t is None or (t.device.type == "cpu" and t.dtype == torch.float32) for t in tensors)
+
+
+def _nine(stretch: Tensor | None) -> Any:
+    return array(torch.empty(0, 9) if stretch is None else stretch.reshape(-1, 9))
+
+
+def _numbers(view: View) -> Float[Tensor, "22"]:
+    """The view as the projection's kernels read it."""
+    (fx, _, cx), (_, fy, cy), _ = view.intrinsics.tolist()
+    (lowest_u, highest_u), (lowest_v, highest_v) = (
+        ((-centre - MARGIN * size) / focal, ((1 + MARGIN) * size - centre) / focal)
+        for focal, centre, size in ((fx, cx, view.width), (fy, cy, view.height))
+    )
+    rest = [fx, fy, cx, cy, lowest_u, highest_u, lowest_v, highest_v, view.width, view.height]
+    return torch.cat((view.pose[:3, :3].T.reshape(9), view.pose[:3, 3], torch.tensor(rest))).detach()
+
+
+def _check_shape(scales: Tensor, rotations: Tensor, stretch: Tensor | None) -> None:
+    _check(scales=(scales, 3), rotations=(rotations, 4))
+    if stretch is not None and stretch.shape != (len(scales), 3, 3):
+        raise ShapeError(f"stretch: expected ({len(scales)}, 3, 3), got {tuple(stretch.shape)}")
 
 
 def _extent(opacities: Tensor | None, like: Tensor) -> Tensor:
