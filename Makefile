@@ -59,6 +59,7 @@ lint: install
 
 bench: install
 	$(BIN)/python benchmarks/kernels.py
+	$(BIN)/python benchmarks/splatting.py
 
 docs: install
 	$(BIN)/realtalk schema > docs/registry.schema.json

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from timing import shared
+from timing import Target, shared
 from torch import Tensor
 
+from realtalk_core.nn import _splat_gradient_kernel, _splat_pairs_kernel, _splat_raster_kernel
 from realtalk_core.nn.splat_projection import (
     Screen,
     View,
@@ -36,6 +37,15 @@ OPERATIONS = {"forward": 15, "backward": 33}
 """Multiply-adds or their like that one Gaussian costs one pixel it adds to: form 2, exponential 6, bounds 2, weight and
 light 2, colour 3; back the same form and exponential again, colour and its dot product 6, what lies behind 6, the sums
 over the pixels of the form's moments, opacity and centre 10."""
+
+KERNELS: dict[str, list[Target]] = {
+    "sort, tiles": [
+        (_splat_pairs_kernel, name) for name in ("front_to_back", "pack", "pairs_by_gaussian", "pairs_by_tile")
+    ],
+    "raster": [(_splat_raster_kernel, "draw")],
+    "raster, backward": [(_splat_gradient_kernel, name) for name in ("draw_backward", "gather")],
+}
+"""What is timed inside `rasterise`; the rest of it is small operations."""
 
 
 @dataclass(frozen=True)

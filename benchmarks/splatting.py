@@ -29,14 +29,13 @@ from pathlib import Path
 import splat_scene
 import torch
 from frame_times import driven, synthesis
-from splat_scene import OPERATIONS, gradients, picture, scene
+from splat_scene import KERNELS, OPERATIONS, gradients, picture, scene
 from step_times import training
 from timing import Row, Target, best, copy_bandwidth, in_turn, peak_products, watched
 
 from realtalk_core.avatar import Avatar
 from realtalk_core.cli.common import configuration, installed
 from realtalk_core.config import Config
-from realtalk_core.nn import _splat_gradient_kernel, _splat_pairs_kernel, _splat_raster_kernel
 from realtalk_core.nn.parallel import worker_count
 from realtalk_core.nn.splatting import covariances, project, sh_colours
 from realtalk_core.testing.avatar import make_avatar
@@ -48,14 +47,6 @@ COUNTS = (5_000, 10_000, 30_000, 100_000)
 SIZES = (128, 256, 512, 1024)
 BAND = 8
 """Rows of pixels on which the reference is timed as it is written."""
-KERNELS: dict[str, list[Target]] = {
-    "sort, tiles": [
-        (_splat_pairs_kernel, name) for name in ("front_to_back", "pack", "pairs_by_gaussian", "pairs_by_tile")
-    ],
-    "raster": [(_splat_raster_kernel, "draw")],
-    "raster, backward": [(_splat_gradient_kernel, name) for name in ("draw_backward", "gather")],
-}
-"""What is timed inside `rasterise`; the rest of it is small operations."""
 AVATAR_STEPS = {"renderer": 20, "landmarks": 20, "emotion": 20}
 
 

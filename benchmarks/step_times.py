@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from splat_scene import KERNELS
 from timing import Row, Target, peak_products, watched
 
 from realtalk_core.build import build
@@ -25,6 +26,8 @@ from realtalk_core.nn.parallel import worker_count
 from realtalk_core.testing.synthetic import make_capture
 from realtalk_core.training.data import TrainingData
 from realtalk_core.training.session import fitted
+from realtalk_gaussian import head as gaussian_head
+from realtalk_gaussian import training as gaussian_training
 from realtalk_triplane_nerf import _train_kernel, head
 from realtalk_triplane_nerf.field import GEOMETRY, HARMONICS, TriplaneField
 from realtalk_triplane_nerf.training import Trainer
@@ -41,7 +44,14 @@ NERF_PARTS: dict[str, list[Target]] = {
     "encode, backward": [(_hashgrid_kernel, "encode_grids_backward")],
     "folding": [(_hashgrid_kernel, "fold")],
 }
-PARTS: dict[str, dict[str, list[Target]]] = {"triplane_nerf": NERF_PARTS}
+GAUSSIAN_PARTS: dict[str, list[Target]] = {
+    "motion of the landmarks": [(gaussian_head.Head, "motion")],
+    "deform": [(gaussian_head.Head, "pose")],
+    "covariances, project, colours": [(gaussian_head, name) for name in ("covariances", "project", "sh_colours")],
+    **KERNELS,
+    "losses": [(gaussian_training.Trainer, "_terms")],
+}
+PARTS: dict[str, dict[str, list[Target]]] = {"triplane_nerf": NERF_PARTS, "gaussian": GAUSSIAN_PARTS}
 """What is timed on the worker threads of each; the rest of a step is small operations, losses and the torso."""
 
 
