@@ -15,13 +15,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol, Self
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
 
 from realtalk_core.errors import ShapeError
 from realtalk_core.nn.splat_projection import rotation_matrices
+from realtalk_gaussian.config import GaussianConfig
 from realtalk_gaussian.surgery import Change, Rows, moments
 
 Strategy = Literal["default", "mcmc", "none"]
@@ -33,22 +34,6 @@ MOST_COPIES = 51
 """Most Gaussians that the relocation formula makes of one."""
 TOO_BIG = 3.0
 """A Gaussian this many times `grow_radius` on screen is pruned."""
-
-
-class Settings(Protocol):
-    """The fields of a configuration that densification reads."""
-
-    strategy: Strategy
-    densify_from: float
-    densify_until: float
-    densify_every: int
-    grow_gradient: float
-    grow_scale: float
-    grow_radius: float
-    prune_scale: float
-    prune_opacity: float
-    opacity_reset_every: int
-    noise: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +73,7 @@ class Densification:
     noise: float = 5e5
 
     @classmethod
-    def of(cls, config: Settings, *, first: int, steps: int, scale: float, cap: int) -> Self:
+    def of(cls, config: GaussianConfig, *, first: int, steps: int, scale: float, cap: int) -> Self:
         """What a configuration means for one training.
 
         Args:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from realtalk_core.errors import ShapeError
 from realtalk_core.nn.splat_projection import rotation_matrices
+from realtalk_gaussian.config import GaussianConfig
 from realtalk_gaussian.densify import Densification, Densifier, relocated
 
 OPTIONS = Densification("default", cap=10_000, start=0, stop=1000, every=10, grow_scale=0.1, prune_scale=1.0)
@@ -310,12 +311,8 @@ def test_faint_ones_wander_and_opaque_ones_stay() -> None:
 
 
 def test_thresholds_scale_with_the_head() -> None:
-    class Config:
-        strategy, densify_from, densify_until, densify_every = "mcmc", 0.1, 0.5, 50
-        grow_gradient, grow_scale, grow_radius, prune_scale, prune_opacity = 2e-4, 0.01, 0.0, 0.1, 0.005
-        opacity_reset_every, noise = 0, 5e5
-
-    options = Densification.of(Config(), first=100, steps=200, scale=10.0, cap=99)  # type: ignore[arg-type]
+    config = GaussianConfig(strategy="mcmc", densify_from=0.1, densify_until=0.5, noise=5e5)
+    options = Densification.of(config, first=100, steps=200, scale=10.0, cap=99)
     assert (options.first, options.start, options.stop, options.cap) == (100, 20, 100, 99)
     assert (options.grow_scale, options.prune_scale) == (0.1, 1.0)
     assert options.noise == pytest.approx(5e3)
