@@ -61,6 +61,7 @@ def all_checks() -> tuple[Check, ...]:
     from realtalk_core.testing import (  # noqa: F401  # importing declares them
         checks_declaration,
         checks_output,
+        checks_renderer,
         checks_stages,
         checks_tracker,
         checks_training,

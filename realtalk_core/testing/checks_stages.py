@@ -1,25 +1,21 @@
-"""Checks of what each stage of the pipeline promises."""
+"""Checks of what hearing, speaking and feeling promise; renderers have `checks_renderer`."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import combinations, pairwise
 
 import numpy as np
 import torch
 from scipy.signal import resample_poly
-from torch import Tensor
 
 from realtalk_core.emotion import LABELS
 from realtalk_core.testing.checks import check, require
 from realtalk_core.testing.checks_output import EXACT, difference
-from realtalk_core.testing.subject import FPS, FRAMES, Subject, seed_globally
+from realtalk_core.testing.subject import FPS, Subject, seed_globally
 from realtalk_core.testing.synthetic import synthetic_clip
-from realtalk_core.types import AudioClip, CameraTrack
+from realtalk_core.types import AudioClip
 
 IDENTITY_CM = 1e-3
-PICTURE = 2e-3
-"""Half a grey level: less cannot be seen in eight bits."""
 
 
 @check("audio/rows", ("audio",))
@@ -160,70 +156,3 @@ def emotion_tells_apart(subject: Subject) -> None:
     for first, second in combinations(moves, 2):
         apart = float((moves[first] - moves[second]).norm())
         require(apart > 0.05, f"{first} and {second} differ by {apart:.1%} of their size")
-
-
-@check("renderer/order", ("renderer",))
-def renderer_order(subject: Subject) -> None:
-    """Batches come in order without gap or overlap, one frame per frame of the drive."""
-    subject.needs_output()
-    expected = 0
-    for batch in subject.component.render(subject.drive, subject.cameras):
-        require(batch.start == expected, f"a batch starts at {batch.start}, after {expected} frames")
-        require(len(batch), f"the batch at {expected} is empty")
-        expected += len(batch)
-    require(expected == FRAMES, f"{FRAMES} frames of drive give {expected} pictures")
-
-
-@check("renderer/range", ("renderer",))
-def renderer_range(subject: Subject) -> None:
-    """Colours and alpha lie in [0, 1]."""
-    for name, values in subject.output.items():
-        seen = values[torch.isfinite(values)].detach()
-        low, high = (float(seen.min()), float(seen.max())) if seen.numel() else (0.0, 0.0)
-        require(low >= -1e-6 and high <= 1 + 1e-6, f"{name} spans {low:.3g} to {high:.3g}")
-
-
-@check("renderer/size", ("renderer",))
-def renderer_size(subject: Subject) -> None:
-    """Pictures have the cameras' width and height, whatever these are."""
-    subject.needs_output()
-    cameras = subject.cameras[:1]
-    for width, height in ((cameras.width, cameras.height), (40, 24)):
-        camera: CameraTrack = cameras.resized(width, height)
-        for batch in subject.component.render(subject.drive[:1], camera):
-            found = tuple(batch.rgb.shape[1:3])
-            require(found == (height, width), f"a {width} x {height} camera gives {found[1]} x {found[0]}")
-
-
-@check("renderer/batching", ("renderer",))
-def renderer_batching(subject: Subject) -> None:
-    """A frame is the same however the drive is cut."""
-    whole = subject.output
-    for span in (slice(2, 3), slice(1, FRAMES)):
-        part = subject.render(subject.component, subject.drive[span], subject.cameras[span])
-        apart = difference({k: v[span] for k, v in whole.items()}, part)
-        require(apart <= PICTURE, f"frames {span.start} to {span.stop} drawn alone differ by {apart:.3g}")
-
-
-@check("renderer/follows-landmarks", ("renderer",))
-def renderer_follows_landmarks(subject: Subject) -> None:
-    """Other landmarks give another picture."""
-    drive = subject.drive[:1]
-    lower = torch.zeros_like(drive.landmarks.points)
-    lower[..., 1] = 1.5 * (drive.landmarks.points[..., 1] < -4.5)
-    spoken = replace(drive, landmarks=replace(drive.landmarks, points=drive.landmarks.points - lower))
-    _differ(subject, subject.render(subject.component, spoken, subject.cameras[:1]), "dropping the jaw by 1.5 cm")
-
-
-@check("renderer/follows-camera", ("renderer",))
-def renderer_follows_camera(subject: Subject) -> None:
-    """Another pose gives another picture."""
-    pose = subject.cameras.pose[:1].clone()
-    pose[:, :3, 3] += torch.tensor([3.0, 0.0, 0.0])
-    moved = replace(subject.cameras[:1], pose=pose)
-    _differ(subject, subject.render(subject.component, subject.drive[:1], moved), "moving the camera by 3 cm")
-
-
-def _differ(subject: Subject, found: dict[str, Tensor], what: str) -> None:
-    apart = difference({name: values[:1] for name, values in subject.output.items()}, found)
-    require(apart > EXACT, f"{what} changes the picture by {apart:.3g}")

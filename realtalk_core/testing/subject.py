@@ -9,7 +9,7 @@ import atexit
 import inspect
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +22,7 @@ from torch import Tensor
 from realtalk_core.capture import Capture
 from realtalk_core.emotion import parse_emotion
 from realtalk_core.errors import MissingDependencyError
+from realtalk_core.landmarks import LEFT_BROW, REGIONS68, RIGHT_BROW
 from realtalk_core.plugins import Plugins
 from realtalk_core.spec import ComponentConfig, ComponentSpec
 from realtalk_core.stages import Stateful, Trainable
@@ -38,6 +39,9 @@ LONG_SECONDS = 10.0
 """Long enough that a window with its context is shorter than the whole."""
 FRAMES = 4
 """Frames that a renderer draws per check."""
+
+LIFT_CM = 0.4
+"""How far the kit's own emotions lift a landmark at full valence or arousal."""
 
 TEXTS = ("Maybe.", "Maybe Bob will move the big piano before the people come in.")
 
@@ -60,6 +64,20 @@ def band_energies(clip: AudioClip, fps: float, bands: int = 16) -> AudioFeatures
     edges = torch.linspace(0, power.shape[1], bands + 1).round().int().tolist()
     energy = torch.stack([power[:, a:b].mean(1) for a, b in pairwise(edges)], 1)
     return AudioFeatures(torch.log10(energy + 1e-6), fps)
+
+
+class Moods:
+    """The kit's own emotion stage: valence lifts the corners of the mouth, arousal the brows."""
+
+    def deform(self, landmarks: LandmarkTrack, emotion: EmotionTrack) -> LandmarkTrack:
+        """See `EmotionDeformer`."""
+        dense = landmarks.points.shape[1] == 478
+        brows = RIGHT_BROW + LEFT_BROW if dense else REGIONS68["right_brow"] + REGIONS68["left_brow"]
+        corners = (61, 291) if dense else (48, 54)
+        points = landmarks.points.clone()
+        for column, places in ((0, corners), (1, brows)):
+            points[:, list(places), 1] += LIFT_CM * emotion.va[:, column, None]
+        return LandmarkTrack(points, landmarks.scheme, landmarks.fps)
 
 
 def seed_globally(seed: int) -> None:
@@ -125,9 +143,23 @@ class Subject:
 
     @cached_property
     def data(self) -> TrainingData:
-        """The capture as a training run sees it: the first 60 frames to learn from, the rest held out."""
+        """The capture as a training run sees it: the first 60 frames to learn from, the rest held out.
+
+        A component that learns from an emotion stage gets the kit's own, one that learns from a generator of faces the
+        installed one that it names.
+        """
         features = self.listen(self.capture.audio, FPS)
-        return TrainingData(self.capture, features, torch.arange(60), torch.arange(60, len(self.capture)), seed=3)
+        data = TrainingData(self.capture, features, torch.arange(60), torch.arange(60, len(self.capture)), seed=3)
+        for teacher in getattr(self.cls, "learns_from", lambda _: ())(self.config):
+            kind, _, name = teacher.partition(":")
+            if kind == "emotion":
+                data = replace(data, deformer=Moods())
+            else:
+                spec = next((s for s in self.plugins.of("face_generator") if s.name == name), None)
+                if spec is None:
+                    raise CheckSkipped(f"it learns from the generator of faces {name!r}, which is not installed")
+                data = replace(data, faces=Subject(spec, self.plugins).cls(spec.config.tiny()))
+        return data
 
     # ---- building and training --------------------------------------------------------------------------------------
 
@@ -240,11 +272,13 @@ class Subject:
 
     @cached_property
     def drive(self) -> Drive:
-        """A few frames in which every kind of input is present."""
+        """A few frames in which every kind of input is present: emotional landmarks, and the speech beneath them."""
         span = slice(10, 10 + FRAMES)
         features = AudioFeatures(self.data.features.values[span], FPS)
         emotion = self.emotion("happy:0.5", FRAMES)
-        return Drive(self.landmarks[span], features, emotion, self.capture.blendshapes[span])
+        speech = Drive(self.landmarks[span], features, blendshapes=self.capture.blendshapes[span])
+        emotional = Moods().deform(speech.landmarks, emotion)
+        return Drive(emotional, features, emotion, speech.blendshapes, neutral=speech)
 
     @cached_property
     def cameras(self) -> CameraTrack:

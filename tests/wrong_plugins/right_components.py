@@ -193,14 +193,40 @@ class Renderer:
         rgb = torch.einsum("khw,kc->hwc", weight, torch.sigmoid(self.colours)) / (total + 1e-6)
         return rgb, 1 - torch.exp(-2 * total)
 
+    render_size = 48
+
+    @property
+    def torso(self):
+        return Torso()
+
+    def attention_maps(self, drive, cameras):
+        shape = (len(drive), cameras.height, cameras.width)
+        height = drive.landmarks.points[:, :, 1].std(1)[:, None, None]
+        return {"landmarks": height.expand(shape), "landmarks/mouth": 0.5 * height.expand(shape)}
+
     @torch.no_grad()
-    def render(self, drive, cameras):
-        yield from self.batches(drive, cameras)
+    def render(self, drive, cameras, region=None):
+        for batch in self.batches(drive, cameras):
+            seen = 1 if region is None else region[batch.start, None, ..., None]
+            yield FrameBatch(batch.rgb * seen, batch.alpha * seen, batch.start)
 
     def batches(self, drive, cameras):
         for k in range(len(drive)):
             rgb, alpha = self.draw(drive.landmarks.points[k], cameras[k : k + 1])
             yield FrameBatch(rgb[None].clamp(0, 1), alpha[None], k)
+
+
+class Torso:
+    """A grey wall below the head, darker where the head is farther away."""
+
+    def render(self, cameras):
+        below = (torch.arange(cameras.height) > cameras.height // 2)[None, :, None, None].float()
+        shape = (len(cameras), cameras.height, cameras.width, 1)
+        far = self.shades(cameras)[:, None, None, None]
+        return FrameBatch(far.expand(*shape[:3], 3), below.expand(shape), 0)
+
+    def shades(self, cameras):
+        return torch.sigmoid(cameras.pose[:, 2, 3] / 20 - 2)
 
 
 @cache

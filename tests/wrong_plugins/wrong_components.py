@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from right_components import Audio, Emotion, Landmarks, Renderer, Tracker, Voice
+from right_components import Audio, Emotion, Landmarks, Renderer, Torso, Tracker, Voice
 from torch import nn
 
 from realtalk_core.testing.face import neutral_face
@@ -148,6 +148,46 @@ class RendererBatching(Renderer):
     def render(self, drive, cameras):
         for batch in super().render(drive, cameras):
             yield FrameBatch(batch.rgb * (1 - 0.02 * batch.start), batch.alpha, batch.start)
+
+
+class RendererFilmedFaces(Renderer):
+    def render(self, drive, cameras, region=None):
+        assert len(drive.emotion) == len(drive)
+        yield from super().render(drive, cameras, region)
+
+
+class RendererEmotionOnce(Renderer):
+    def render(self, drive, cameras, region=None):
+        for batch in super().render(drive, cameras, region):
+            yield batch if drive.neutral is None else FrameBatch(batch.rgb * 0.98, batch.alpha, batch.start)
+
+
+class RendererRenderSize(Renderer):
+    render_size = 0
+
+
+class RendererRegion(Renderer):
+    def render(self, drive, cameras, region=None):
+        for batch in super().render(drive, cameras):
+            faded = 1 if region is None else region[batch.start].float().mean()
+            yield FrameBatch(batch.rgb * faded, batch.alpha, batch.start)
+
+
+class BesideEachOther(Torso):
+    def shades(self, cameras):
+        return super().shades(cameras).cumsum(0) / len(cameras)
+
+
+class RendererTorso(Renderer):
+    @property
+    def torso(self):
+        return BesideEachOther()
+
+
+class RendererAttentionMaps(Renderer):
+    def attention_maps(self, drive, cameras):
+        maps = super().attention_maps(drive, cameras)
+        return {"landmarks/mouth": maps["landmarks/mouth"]}
 
 
 class TrackerRows(Tracker):

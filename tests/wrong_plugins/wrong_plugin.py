@@ -17,6 +17,8 @@ CLASSES = {
         "output/finite", "output/detached", "output/repeatable", "state/round-trip", "renderer/order", "renderer/range",
         "renderer/size", "renderer/batching", "train/stateful", "train/pure-batch", "train/gradients-reach-all",
         "train/loss-falls", "train/resume", "renderer/follows-landmarks", "renderer/follows-camera",
+        "renderer/filmed-faces", "renderer/emotion-once", "renderer/render-size", "renderer/region", "renderer/torso",
+        "renderer/attention-maps",
     ),
     "tracker": ("input/unmodified", "tracker/rows", "tracker/lazy", "tracker/empty-picture", "tracker/finds-the-face"),
     "voice": (
