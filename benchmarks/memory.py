@@ -107,11 +107,14 @@ def drive(avatar: Path, seconds: list[float]) -> list[dict[str, float]]:
     return rows
 
 
-def take_step(component: Any, data: TrainingData, step: int) -> None:
-    """One step of a component that learns, as the training loop takes it."""
+def take_step(component: Any, data: TrainingData, step: int, device: torch.device | None = None) -> None:
+    """One step of a component that learns, as the training loop takes it; its batch is moved to a device if given."""
     for optimizer in component.optimizers():
         optimizer.zero_grad(set_to_none=True)
-    loss = component.training_step(component.batch(data, step), step)["loss"]
+    batch = component.batch(data, step)
+    if device is not None:
+        batch = {name: value.to(device) for name, value in batch.items()}
+    loss = component.training_step(batch, step)["loss"]
     if not getattr(component, "manual_backward", False):
         loss.backward()
     for optimizer in component.optimizers():

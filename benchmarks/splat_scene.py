@@ -62,6 +62,9 @@ class Scene:
     def tensors(self) -> list[Tensor]:
         return [self.means, self.scales, self.rotations, self.opacities, self.colours]
 
+    def to(self, device: torch.device) -> Scene:
+        return Scene(*(t.to(device) for t in self.tensors()), self.view.to(device))
+
     def leaves(self) -> Scene:
         """The same with gradients."""
         return Scene(*(t.clone().requires_grad_() for t in self.tensors()), self.view)

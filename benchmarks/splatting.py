@@ -28,7 +28,7 @@ from pathlib import Path
 
 import splat_scene
 import torch
-from frame_times import driven, synthesis
+from frame_times import synthesis
 from splat_scene import KERNELS, OPERATIONS, gradients, picture, scene
 from step_times import training
 from timing import Row, Target, best, copy_bandwidth, in_turn, peak_products, watched
@@ -36,6 +36,8 @@ from timing import Row, Target, best, copy_bandwidth, in_turn, peak_products, wa
 from realtalk_core.avatar import Avatar
 from realtalk_core.cli.common import configuration, installed
 from realtalk_core.config import Config
+from realtalk_core.drives import tracked
+from realtalk_core.motion import Motion
 from realtalk_core.nn.parallel import worker_count
 from realtalk_core.nn.splatting import covariances, project, sh_colours
 from realtalk_core.testing.avatar import make_avatar
@@ -47,6 +49,7 @@ COUNTS = (5_000, 10_000, 30_000, 100_000)
 SIZES = (128, 256, 512, 1024)
 BAND = 8
 """Rows of pixels on which the reference is timed as it is written."""
+FRAMES = 8
 AVATAR_STEPS = {"renderer": 20, "landmarks": 20, "emotion": 20}
 
 
@@ -148,7 +151,8 @@ def frame(avatar: Avatar, size: int) -> Row:
     """One frame of an avatar's renderer, and its parts."""
     renderer = avatar.component("renderer")
     assert isinstance(renderer, GaussianRenderer)
-    drive, cameras = driven(avatar, 8, size)
+    drive = tracked(avatar, slice(0, FRAMES))
+    cameras = Motion(avatar.person, avatar.config.motion).cameras(0, FRAMES).resized(size, size)
     for _ in renderer.render(drive[:1], cameras[:1]):
         pass
     whole = best(lambda: list(renderer.render(drive, cameras)), 3) / len(cameras)
