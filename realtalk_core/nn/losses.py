@@ -103,13 +103,14 @@ def multi_scale_dissimilarity(
     """Mean of 1 − SSIM over an image pyramid, as far down as the window fits.
 
     Stands in for LPIPS in the patch stage: it rewards structure rather than the mean of all plausible pictures, and
-    needs no downloaded backbone.
+    needs no downloaded backbone. Differentiable in `image` alone.
     """
     total, count = image.new_zeros(()), 0
     for _ in range(scales):
         if min(image.shape[-2:]) < WINDOW:
             break
-        total, count = total + 1 - ssim(image, truth), count + 1
+        pairs = zip(image.permute(0, 2, 3, 1), truth.detach().permute(0, 2, 3, 1), strict=True)
+        total, count = total + torch.stack([dissimilarity(a, b) for a, b in pairs]).mean(), count + 1
         image, truth = F.avg_pool2d(image, 2), F.avg_pool2d(truth, 2)
     return total / max(1, count)
 
