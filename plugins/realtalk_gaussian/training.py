@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from realtalk_core.stages import Batch
 from realtalk_core.training.data import TrainingData
 from realtalk_core.training.frame_bank import FrameBank, rarity, thinned
 from realtalk_core.types import Drive
+from realtalk_gaussian.cloud import Cloud
 from realtalk_gaussian.condition import Conditions, FrameCondition, conditions_of
 from realtalk_gaussian.config import GaussianConfig
 from realtalk_gaussian.densify import Densification, Densifier
@@ -95,6 +97,28 @@ def optimizers_of(head: Head, config: GaussianConfig, extent: float) -> list[tor
     ]
 
 
+class SlowHarmonics:
+    """Lets what colours owe to the view learn more slowly than the colours: Adam has one rate for a whole parameter.
+
+    Args:
+        optimizer: Of the clouds.
+        clouds: Whose colours.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, clouds: Sequence[Cloud]) -> None:
+        self.clouds, self.before = clouds, list[Tensor]()
+        optimizer.register_step_pre_hook(self._keep)
+        optimizer.register_step_post_hook(self._slow)
+
+    def _keep(self, *_: Any) -> None:
+        self.before = [cloud.colours.detach()[:, 1:].clone() for cloud in self.clouds]
+
+    @torch.no_grad()
+    def _slow(self, *_: Any) -> None:
+        for cloud, before in zip(self.clouds, self.before, strict=True):
+            cloud.colours[:, 1:].lerp_(before, 1 - HIGHER_HARMONICS)
+
+
 class Trainer:
     """Everything that exists only while a head is learnt.
 
@@ -124,6 +148,7 @@ class Trainer:
         self.cameras = capture.cameras.resized(config.size, config.size)
         self.average = copy.deepcopy(self.head).requires_grad_(False)
         self.optimizers = optimizers_of(self.head, config, extent)
+        SlowHarmonics(self.optimizers[0], [getattr(self.head, name) for name in CLOUDS])
         self.normals: NormalEstimator = SurfaceNormals() if normals is None else normals
         self.perceptual = Perceptual(
             config.perceptual, any(row.get("lpips", 0) > 0 and len(spans(config)[phase]) for phase, row in self._table)

@@ -18,12 +18,14 @@ from realtalk_core.training.data import TrainingData
 from realtalk_core.training.loop import LoopOptions, StageFiles, StageTraining, TrainingStopped
 from realtalk_core.types import AudioFeatures
 from realtalk_gaussian import realtalk_components
+from realtalk_gaussian.cloud import Cloud
 from realtalk_gaussian.config import GaussianConfig
 from realtalk_gaussian.loss_table import DEFAULT, complete
 from realtalk_gaussian.losses import Truth, emphasis, normal_losses, opening_loss, picture_losses, weighed
 from realtalk_gaussian.normals import NormalMap, SurfaceNormals
 from realtalk_gaussian.renderer import GaussianRenderer
 from realtalk_gaussian.schedule import phase_of, rate, spans
+from realtalk_gaussian.training import SlowHarmonics
 
 TINY = GaussianConfig.tiny()
 STRUCTURE = Perceptual("structure")
@@ -245,3 +247,13 @@ def test_interrupted_anywhere_it_ends_in_the_same_bits(data, uninterrupted, tmp_
     for name, tensors in uninterrupted.items():
         assert resumed[name].keys() == tensors.keys()
         assert all(torch.equal(resumed[name][key], tensors[key]) for key in tensors)
+
+
+def test_what_colours_owe_to_the_view_learns_at_a_twentieth():
+    cloud = Cloud(5, 1)
+    optimizer = torch.optim.Adam([cloud.colours], 0.02)
+    slow = SlowHarmonics(optimizer, [cloud])
+    cloud.colours.grad = torch.ones_like(cloud.colours)
+    optimizer.step()
+    assert slow.clouds[0].colours.detach()[:, :1].allclose(torch.tensor(-0.02))
+    assert cloud.colours.detach()[:, 1:].allclose(torch.tensor(-0.001))
