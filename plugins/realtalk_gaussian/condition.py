@@ -22,8 +22,21 @@ from realtalk_core.types import AudioFeatures, Drive
 from realtalk_gaussian.config import GaussianConfig
 
 NAME = "gaussian"
+HARMONICS = 4
+EMOTION_CODE = 2 * HARMONICS + 1
 AUDIO_CODE = 32
 AUDIO_LIMIT = 3.0
+
+
+def emotion_code(va: Float[Tensor, "2"]) -> Float[Tensor, "9"]:
+    """Valence and arousal as the emotion branch is told them: r cos kθ and r sin kθ for the first harmonics k, and r.
+
+    Zero at neutral. Emotions lie around a circle, and a small network learns functions of an angle from its harmonics
+    far sooner than from the two coordinates (ADR 0095).
+    """
+    radius, angle = va.norm(), torch.atan2(va[1], va[0])
+    turns = torch.arange(1, HARMONICS + 1, device=va.device) * angle
+    return radius * torch.cat((turns.cos(), turns.sin(), torch.ones_like(va[:1])))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from realtalk_core.training.data import TrainingData
 from realtalk_core.types import LandmarkTrack
 from realtalk_gaussian.branches import Branch, Known
 from realtalk_gaussian.cloud import LEAST_SCALE, MOST_SCALE, Cloud
-from realtalk_gaussian.condition import AudioScale, FrameCondition, MotionCode
+from realtalk_gaussian.condition import EMOTION_CODE, AudioScale, FrameCondition, MotionCode, emotion_code
 from realtalk_gaussian.config import GaussianConfig
 from realtalk_gaussian.rigid import PARTS, motions, moved_rigidly
 from realtalk_gaussian.seeding import seed_clouds
@@ -170,7 +170,7 @@ class Head(nn.Module):
         self.code = MotionCode(config, len(basis.scale), 0 if audio is None else len(audio.mean))
         self.face_branch = Branch(config, self.code.sizes, 13 if config.shade else 10)
         self.mouth_branch = Branch(config, self.code.sizes, 3)
-        self.emotion_branch = Branch(config, (2,), 10) if config.emotion == "branch" else None
+        self.emotion_branch = Branch(config, (EMOTION_CODE,), 10) if config.emotion == "branch" else None
 
     @classmethod
     def seeded(cls, config: GaussianConfig, data: TrainingData) -> Head:
@@ -277,7 +277,8 @@ class Head(nn.Module):
         branch = self.emotion_branch
         assert branch is not None
         known = branch.known(self.unit(layer.means.detach()))
-        offsets = branch.offsets(known, (va,)) - branch.offsets(known, (torch.zeros_like(va),))
+        told = emotion_code(va)
+        offsets = branch.offsets(known, (told,)) - branch.offsets(known, (torch.zeros_like(told),))
         means, scales, rotations = _displaced(layer.means, layer.scales, layer.rotations, offsets)
         if layer.normals is None:  # behind lips and lids only places change
             scales, rotations = layer.scales, layer.rotations
