@@ -261,21 +261,29 @@ def project(
     view: View,
     opacities: Float[Tensor, "N"] | None = None,
 ) -> Screen:
-    """`project_reference`, by the kernel for float32 on the CPU; there the camera gets no gradient."""
-    if not _fast(means, covariances, view.pose, view.intrinsics, opacities):
-        return project_reference(means, covariances, view, opacities)
+    """`project_reference`, on the CPU by the kernel for float32, on CUDA by gsplat. The camera gets no gradient."""
     _check(means=(means, 3), covariances=(covariances, 6), opacities=(opacities, 0))
+    if means.is_cuda:
+        from realtalk_core.nn import cuda_splats
+
+        return cuda_splats.project(means, covariances, view, opacities)
+    if not _fast(means, covariances, opacities):
+        return project_reference(means, covariances, view, opacities)
     with torch.no_grad():
         extents = _extent(opacities, means).expand(len(means))
     return Screen(*_Project.apply(means, covariances, extents, _numbers(view)))  # type: ignore[no-untyped-call]
 
 
 def sh_colours(coefficients: Float[Tensor, "N K 3"], means: Float[Tensor, "N 3"], view: View) -> Float[Tensor, "N 3"]:
-    """`sh_colours_reference`, by the kernel for float32 on the CPU; there the camera gets no gradient."""
-    if not _fast(coefficients, means, view.pose):
-        return sh_colours_reference(coefficients, means, view)
+    """`sh_colours_reference`, on the CPU by the kernel for float32, on CUDA by gsplat. The camera gets no gradient."""
     _check_coefficients(coefficients, means)
-    out: Tensor = _Colours.apply(coefficients, means, view.pose[:3, 3])  # type: ignore[no-untyped-call]
+    if means.is_cuda:
+        from realtalk_core.nn import cuda_splats
+
+        return cuda_splats.sh_colours(coefficients, means, view)
+    if not _fast(coefficients, means):
+        return sh_colours_reference(coefficients, means, view)
+    out: Tensor = _Colours.apply(coefficients, means, view.pose[:3, 3].float())  # type: ignore[no-untyped-call]
     return out
 
 
@@ -295,7 +303,7 @@ def _numbers(view: View) -> Float[Tensor, "22"]:
         for focal, centre, size in ((fx, cx, view.width), (fy, cy, view.height))
     )
     rest = [fx, fy, cx, cy, lowest_u, highest_u, lowest_v, highest_v, view.width, view.height]
-    return torch.cat((view.pose[:3, :3].T.reshape(9), view.pose[:3, 3], torch.tensor(rest))).detach()
+    return torch.cat((view.pose[:3, :3].T.reshape(9), view.pose[:3, 3], view.pose.new_tensor(rest))).float()
 
 
 def _check_shape(scales: Tensor, rotations: Tensor, stretch: Tensor | None) -> None:

@@ -175,7 +175,9 @@ def rasterise(
     _check(screen, opacities, channels, view, region)
     tensors = (screen.centres, screen.conics, opacities, channels, screen.depths, screen.radii)
     if not on_cpu(*tensors):
-        return Drawn(*rasterise_reference(screen, opacities, channels, view))
+        from realtalk_core.nn import cuda_splats
+
+        return Drawn(*cuda_splats.rasterise(screen, opacities, channels, view, region))
     return Drawn(*_Rasterise.apply(*tensors, view, region, threads or worker_count()))  # type: ignore[no-untyped-call]
 
 
