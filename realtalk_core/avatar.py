@@ -157,6 +157,13 @@ class Avatar:
                 f"{self.path}: the stage {stage} has not been trained ({file.name} is missing)",
                 f"Train it: realtalk train CAPTURE -o {self.path} --stage {stage}",
             )
+        held = checkpoint.read_header(file)
+        if held.stage == stage and held.component != chosen.spec.name:
+            raise UserError(
+                f"{file} holds {stage} {held.component!r}, not {stage} {chosen.spec.name!r}",
+                f"Use what it has (--set {stage}={held.component}), or train the other: "
+                f"realtalk train CAPTURE -o {self.path} --stage {stage} --set {stage}={chosen.spec.name}",
+            )
         header, tensors = checkpoint.load(file, chosen.spec)
         for name in chosen.config.TRAINED:
             trained, asked = header.config.get(name), chosen.config.model_dump(mode="json")[name]

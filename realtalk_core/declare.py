@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from realtalk_core.errors import RealTalkError
-from realtalk_core.spec import STAGES, ComponentConfig, ComponentSpec, Stage, Tokens
+from realtalk_core.spec import STAGES, About, ComponentConfig, ComponentSpec, Stage, Tokens
 
 if TYPE_CHECKING:
     from realtalk_core import stages
@@ -31,6 +31,7 @@ class _Options(TypedDict, total=False):
     migrate: Mapping[int, Callable[[dict[str, Any], dict[str, Any]], tuple[dict[str, Any], dict[str, Any]]]]
     needs: Tokens
     gives: Tokens
+    about: About
     expected_failures: Mapping[str, str]
 
 

@@ -260,11 +260,13 @@ def _torso(renderer: Renderer, avatar: Avatar, wanted: str | None, moved: bool) 
         raise UserError(f"--torso: unknown choice {wanted!r}{did_you_mean(wanted, TORSOS)}", "Write film or model.")
     layer: TorsoLayer | None = getattr(renderer, "torso", None)
     if wanted == "model" and layer is None:
-        name = avatar.config.stages["renderer"].spec.name
+        spec = avatar.config.stages["renderer"].spec
+        with_one = [s.name for s in avatar.config.plugins.of("renderer") if "torso" in s.config.model_fields]
+        name = spec.name if spec.name in with_one else " or ".join(with_one) or "NAME"
         raise UserError(
-            f"--torso model: {avatar.path} has no torso; its renderer {name} has learnt the head alone",
-            f"Use --torso film, or train it again with one: realtalk train CAPTURE -o {avatar.path} --stage renderer"
-            " --set renderer=triplane_nerf --set renderer.torso=true",
+            f"--torso model: {avatar.path} has no torso; its renderer {spec.name} has learnt the head alone",
+            f"Use --torso film, or train one with a torso: realtalk train CAPTURE -o {avatar.path} --stage renderer"
+            f" --set renderer={name} --set renderer.torso=true",
         )
     return layer if wanted == "model" or (wanted is None and moved) else None
 

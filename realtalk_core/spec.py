@@ -43,6 +43,8 @@ class NoConfig(ComponentConfig):
     """For a component without parameters."""
 
 
+About = Callable[[Any, Mapping[str, tuple[int, ...]], Mapping[str, Any]], Mapping[str, Any]]
+"""Says what a checkpoint holds, from its parameters, the shapes of its tensors, and its metrics (`step`, `total` …)."""
 Tokens = frozenset[str] | Callable[[Any], frozenset[str]]
 """What a component needs or gives, such as `landmarks:68`; a callable when it depends on the configuration."""
 
@@ -64,6 +66,7 @@ class ComponentSpec:
         migrate: `{old_version: function(tensors, config_dict) -> (tensors, config_dict)}`, each one version up.
         needs: Tokens it needs from the stages before it.
         gives: Tokens it gives to the stages after it.
+        about: Says in a few facts what weights hold, for `realtalk inspect`; imports nothing heavy.
         expected_failures: Conformance check ids that it is known to fail, each with the reason.
         plugin: Name of the plugin that declared it; filled in by discovery.
     """
@@ -82,6 +85,7 @@ class ComponentSpec:
     )
     needs: Tokens = frozenset()
     gives: Tokens = frozenset()
+    about: About | None = None
     expected_failures: Mapping[str, str] = field(default_factory=dict)
     plugin: str = ""
 

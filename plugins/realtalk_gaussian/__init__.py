@@ -9,6 +9,7 @@ import typer
 from realtalk_core import declare
 from realtalk_core.hookspecs import hookimpl
 from realtalk_core.spec import ComponentSpec
+from realtalk_gaussian.about import about
 from realtalk_gaussian.config import GaussianConfig
 
 
@@ -33,6 +34,7 @@ def realtalk_components() -> Iterable[ComponentSpec]:
         config=GaussianConfig,
         load=_load,
         needs=_needs,
+        about=about,
     )
 
 

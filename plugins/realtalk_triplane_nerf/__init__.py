@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from realtalk_core import declare
 from realtalk_core.hookspecs import hookimpl
 from realtalk_core.spec import ComponentSpec
+from realtalk_triplane_nerf.about import about
 from realtalk_triplane_nerf.config import TriplaneNerfConfig
 
 
@@ -31,4 +32,5 @@ def realtalk_components() -> Iterable[ComponentSpec]:
         config=TriplaneNerfConfig,
         load=_load,
         needs=_needs,
+        about=about,
     )

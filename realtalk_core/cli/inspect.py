@@ -82,13 +82,11 @@ def describe(path: Path) -> dict[str, Any]:
     if path.is_dir():
         for name, kind in (("capture.yaml", "capture"), ("avatar.yaml", "avatar")):
             if (path / name).is_file():
-                return {
-                    "kind": kind,
-                    "path": str(path),
-                    "megabytes": _megabytes(path),
-                    **_yaml(path / name),
-                    **_inside(path, kind),
-                }
+                facts: dict[str, Any] = {"kind": kind, "path": str(path), "megabytes": _megabytes(path)}
+                meta = _yaml(path / name)
+                if kind == "avatar":
+                    facts |= {"renderer": _renderer(path, meta)}
+                return {**facts, **meta, **_inside(path, kind)}
         raise UserError(
             f"{path} is neither a capture nor an avatar", "A capture has a capture.yaml, an avatar an avatar.yaml."
         )
@@ -96,14 +94,49 @@ def describe(path: Path) -> dict[str, Any]:
         from realtalk_core.checkpoint import read_header, tensor_table
 
         tensors = {name: f"{kind} {list(shape)}" for name, (kind, shape) in tensor_table(path).items()}
-        return {
-            "kind": "checkpoint",
-            "path": str(path),
-            "megabytes": _megabytes(path),
-            **asdict(read_header(path)),
-            "tensors": tensors,
-        }
+        facts = {"kind": "checkpoint", "path": str(path), "megabytes": _megabytes(path)}
+        return {**facts, **_about(path), **asdict(read_header(path)), "tensors": tensors}
     return _video(path)
+
+
+def _renderer(path: Path, meta: dict[str, Any]) -> dict[str, Any]:
+    """Which renderer an avatar has, and what its weights hold."""
+    from realtalk_core.checkpoint import read_header
+
+    try:
+        named = str(meta["config"]["pipeline"]["renderer"]["use"]).rpartition(":")[2]
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"{path / 'avatar.yaml'} is damaged: it names no renderer", "Train the avatar again."
+        ) from error
+    file = path / "renderer.safetensors"
+    if not file.is_file():
+        return {"component": named, "trained": "no weights"}
+    header = read_header(file)
+    facts: dict[str, Any] = {"component": header.component}
+    if header.component != named:
+        facts["trained"] = f"not {named}, which avatar.yaml names: its training has saved nothing yet"
+    elif "step" in header.metrics:
+        facts["trained"] = f"{header.metrics['step']} of {header.metrics.get('total', '?')} steps"
+    return {**facts, "megabytes": _megabytes(file), **_about(file)}
+
+
+def _about(file: Path) -> dict[str, Any]:
+    """What its component says of a checkpoint; nothing if it is not installed, or of another version."""
+    from pydantic import ValidationError
+
+    from realtalk_core.checkpoint import read_header, tensor_table
+
+    header = read_header(file)
+    spec = next((s for s in installed().specs if (s.stage, s.name) == (header.stage, header.component)), None)
+    if spec is None or spec.about is None or spec.version != header.version:
+        return {}
+    try:
+        config = spec.config.model_validate(dict(header.config))
+    except ValidationError:  # parameters that have gone since
+        return {}
+    shapes = {name: shape for name, (_, shape) in tensor_table(file).items()}
+    return dict(spec.about(config, shapes, header.metrics))
 
 
 def _yaml(file: Path) -> dict[str, Any]:

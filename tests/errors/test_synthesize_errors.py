@@ -79,7 +79,7 @@ def test_a_torso_that_was_never_learnt(refuse, copy, speech):
     checkpoint.save(file, header, {k: v for k, v in tensors.items() if not k.startswith("torso.")})
     said = refuse(copy, "--audio", speech, "--torso", "model")
     assert f"--torso model: {copy} has no torso" in said
-    assert "Use --torso film, or train it again" in said
+    assert "Use --torso film, or train one with a torso" in said
 
 
 def test_a_background_that_is_no_picture(refuse, avatar, speech, tmp_path):
