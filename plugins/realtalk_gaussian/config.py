@@ -151,7 +151,9 @@ class GaussianConfig(ComponentConfig):
     """Side in pixels of the patches that are compared perceptually."""
 
     losses: dict[str, dict[str, float]] = Field(default_factory=dict)
-    """Weights of losses by phase and term, where they differ from RealTalk's own, as in {motion: {dssim: 0.2}}."""
+    """Weights of losses by phase (canonical, motion, emotion, finetune) and term, where they differ from the default's,
+    as in {motion: {dssim: 0.2}}. Terms: l1, dssim, lpips, normals, normals_tv, normals_residual, alpha, opening; for
+    emotion also means, covariances. The place of sync is kept for when there is a lip-sync expert."""
 
     strategy: Literal["default", "mcmc", "none"] = "default"
     """How the number of Gaussians changes while training: by gsplat's default strategy, its MCMC, or not at all."""
