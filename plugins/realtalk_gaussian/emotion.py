@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import ClassVar, Protocol
 
 import torch
 from jaxtyping import Float, Int64
@@ -35,40 +35,14 @@ from realtalk_gaussian.config import GaussianConfig
 from realtalk_gaussian.head import BRANCHES, Head, Posed, composite
 from realtalk_gaussian.losses import Truth, picture_losses
 
-PICTURE_EVERY = 4
-"""Steps to one that also compares pictures: places say nearly all, and drawing is dear."""
+GAUSSIANS = 1024
+"""How many Gaussians of each cloud a frame's places are compared for in one step: many emotions of a few teach more
+than few emotions of all."""
 BLUR_DEGREES = 8.0
 """Spread of the angle that a teacher is told about the one the branch is told: labels that lie side by side on the
 circle (anger and fear are 6 degrees apart and raise or lower the brows) blend instead of flipping."""
 MILLIMETRE = 0.1
 SPEECH = BRANCHES - {"emotion"}
-
-
-class Teacher(Protocol):
-    """Says what a face of speech becomes at a valence and arousal."""
-
-    def lesson(self, frames: Int64[Tensor, "F"], va: Float[Tensor, "F 2"]) -> dict[str, Tensor]:
-        """What `terms` needs of these frames of the capture, each row one frame's."""
-        ...
-
-    def terms(
-        self,
-        scene: Scene,
-        posed: Mapping[str, Posed],
-        lesson: Mapping[str, Tensor],
-        weights: Mapping[str, float],
-        drawn: bool,
-    ) -> dict[str, Tensor]:
-        """Losses of one frame.
-
-        Args:
-            scene: The frame.
-            posed: The head as its emotion branch has it.
-            lesson: The frame's row.
-            weights: Of the terms; those without are not computed.
-            drawn: Whether to compare pictures as well.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +51,9 @@ class Scene:
 
     Attributes:
         head: Whose.
-        canonical: From `Head.canonical`.
+        canonical: From `Head.canonical`; maybe of some of the Gaussians.
         condition: What speech says to the branches.
+        points: Its landmarks.
         view: The camera.
         truth: The film; its labels, backdrop and patch are used.
         perceptual: The loss of patches.
@@ -87,9 +62,51 @@ class Scene:
     head: Head
     canonical: dict[str, Tensor]
     condition: FrameCondition
+    points: Float[Tensor, "K 3"]
     view: View
     truth: Truth
     perceptual: Perceptual
+
+    def posed(self, va: Float[Tensor, "2"]) -> dict[str, Posed]:
+        """The head of this frame's speech with an emotion of the emotion branch."""
+        told = replace(self.condition, va=va.to(self.condition.va))
+        return self.head.pose(self.canonical, told, self.head.motion(self.points))
+
+    def some(self, draws: Float[Tensor, "S"]) -> Scene:
+        """The same of as many Gaussians of each cloud as there are numbers in [0, 1), each naming one."""
+        found = {}
+        for name, value in self.canonical.items():
+            picked = (draws.to(value.device) * len(value)).long()
+            found[name] = value[picked]
+        return replace(self, canonical=found)
+
+
+class Teacher(Protocol):
+    """Says what a face of speech becomes at a valence and arousal.
+
+    Attributes:
+        emotions: How many emotions of a frame it teaches in one step.
+        picture_every: Steps to one that compares pictures.
+    """
+
+    emotions: ClassVar[int]
+    picture_every: ClassVar[int]
+
+    def lesson(self, frames: Int64[Tensor, "F"], va: Float[Tensor, "F 2"]) -> dict[str, Tensor]:
+        """What the losses need of these frames of the capture, a row for each."""
+        ...
+
+    def geometry(
+        self, scene: Scene, va: Float[Tensor, "2"], lesson: Mapping[str, Tensor], weights: Mapping[str, float]
+    ) -> dict[str, Tensor]:
+        """Losses of where Gaussians are; those without weight are left out."""
+        ...
+
+    def pictures(
+        self, scene: Scene, va: Float[Tensor, "2"], lesson: Mapping[str, Tensor], weights: Mapping[str, float]
+    ) -> dict[str, Tensor]:
+        """Losses of the drawn head; those without weight are left out."""
+        ...
 
 
 def drawn_va(count: int, generator: torch.Generator) -> Float[Tensor, "F 2"]:
@@ -128,6 +145,9 @@ class LandmarkTeacher:
         head: Whose basis and scheme.
     """
 
+    emotions: ClassVar[int] = 8
+    picture_every: ClassVar[int] = 4
+
     deformer: EmotionDeformer
     landmarks: LandmarkTrack
     person: Person
@@ -162,34 +182,38 @@ class LandmarkTeacher:
             "scores": upper_scores(drive, self.config.blendshapes, NAME),
         }
 
-    def terms(
-        self,
-        scene: Scene,
-        posed: Mapping[str, Posed],
-        lesson: Mapping[str, Tensor],
-        weights: Mapping[str, float],
-        drawn: bool,
+    @torch.no_grad()
+    def wanted(self, scene: Scene, lesson: Mapping[str, Tensor]) -> dict[str, Posed]:
+        """The head posed by emotional landmarks and blendshapes, without its emotion branch."""
+        told = replace(scene.condition, landmarks=lesson["landmarks"], scores=lesson["scores"], va=torch.zeros(2)).to(
+            scene.head.device
+        )
+        return scene.head.pose(scene.canonical, told, scene.head.motion(lesson["points"]), SPEECH)
+
+    def geometry(
+        self, scene: Scene, va: Float[Tensor, "2"], lesson: Mapping[str, Tensor], weights: Mapping[str, float]
     ) -> dict[str, Tensor]:
-        """Places, shapes and pictures against the head posed by emotional landmarks; see `Teacher`."""
-        head, device = scene.head, scene.head.device
-        with torch.no_grad():
-            told = FrameCondition(
-                lesson["landmarks"], lesson["scores"], scene.condition.audio, torch.zeros_like(scene.condition.va)
-            ).to(device)
-            wanted = head.pose(scene.canonical, told, head.motion(lesson["points"]), SPEECH)
+        """Places and shapes; see `Teacher`."""
+        posed, wanted = scene.posed(va), self.wanted(scene, lesson)
         terms: dict[str, Tensor] = {}
         if weights.get("means"):
             terms["means"] = places_apart(posed, wanted)
         if weights.get("covariances"):
             terms["covariances"] = shapes_apart(posed["face"], wanted["face"])
-        if drawn and any(weights.get(name) for name in ("l1", "dssim", "lpips")):
-            colour, alpha = composite(head.draw(dict(posed), scene.view, joined=True, threads=1))
-            with torch.no_grad():
-                taught = composite(head.draw(wanted, scene.view, joined=True, threads=1))
-            truth = Truth(*taught, scene.truth.label, scene.truth.backdrop, scene.truth.patch)
-            shown = {name: weight for name, weight in weights.items() if name != "alpha"}
-            terms |= picture_losses(shown, colour, alpha, truth, scene.perceptual)
         return terms
+
+    def pictures(
+        self, scene: Scene, va: Float[Tensor, "2"], lesson: Mapping[str, Tensor], weights: Mapping[str, float]
+    ) -> dict[str, Tensor]:
+        """The two heads drawn; see `Teacher`."""
+        if not any(weights.get(name) for name in ("l1", "dssim", "lpips")):
+            return {}
+        colour, alpha = scene_drawn(scene, scene.posed(va))
+        with torch.no_grad():
+            taught = scene_drawn(scene, self.wanted(scene, lesson))
+        truth = replace(scene.truth, head=taught[0], alpha=taught[1])
+        shown = {name: weight for name, weight in weights.items() if name in ("l1", "dssim", "lpips")}
+        return picture_losses(shown, colour, alpha, truth, scene.perceptual)
 
 
 @dataclass(frozen=True)
@@ -201,6 +225,9 @@ class PictureTeacher:
         capture: Where they come from.
         size: Side of the pictures.
     """
+
+    emotions: ClassVar[int] = 1
+    picture_every: ClassVar[int] = 1
 
     generator: FaceGenerator
     capture: Capture
@@ -226,19 +253,17 @@ class PictureTeacher:
             )
         return {"pictures": pictures.clamp(0, 1), "mask": mask.clamp(0, 1)}
 
-    def terms(
-        self,
-        scene: Scene,
-        posed: Mapping[str, Posed],
-        lesson: Mapping[str, Tensor],
-        weights: Mapping[str, float],
-        drawn: bool,
+    def geometry(
+        self, scene: Scene, va: Float[Tensor, "2"], lesson: Mapping[str, Tensor], weights: Mapping[str, float]
     ) -> dict[str, Tensor]:
-        """The drawn head against the edited picture where that is to be learnt from; see `Teacher`.
+        """None: pictures are all it has."""
+        return {}
 
-        Pictures are all it has: they are compared at every step, whatever `drawn` says.
-        """
-        colour, alpha = composite(scene.head.draw(dict(posed), scene.view, joined=True, threads=1))
+    def pictures(
+        self, scene: Scene, va: Float[Tensor, "2"], lesson: Mapping[str, Tensor], weights: Mapping[str, float]
+    ) -> dict[str, Tensor]:
+        """The drawn head against the edited picture, as far as that is to be learnt from; see `Teacher`."""
+        colour, alpha = scene_drawn(scene, scene.posed(va))
         wanted, mask = lesson["pictures"].to(colour.device), lesson["mask"].to(colour.device)[..., None]
         image = wanted + mask * (colour + (1 - alpha[..., None]) * wanted - wanted)
         terms: dict[str, Tensor] = {}
@@ -251,6 +276,11 @@ class PictureTeacher:
             a, b = (x[top : top + side, left : left + side].permute(2, 0, 1)[None] for x in (image, wanted))
             terms["lpips"] = scene.perceptual(a, b)
         return terms
+
+
+def scene_drawn(scene: Scene, posed: dict[str, Posed]) -> tuple[Float[Tensor, "H W 3"], Float[Tensor, "H W"]]:
+    """Premultiplied colour and opacity of the head, drawn in the calling thread."""
+    return composite(scene.head.draw(posed, scene.view, joined=True, threads=1))
 
 
 def places_apart(posed: Mapping[str, Posed], wanted: Mapping[str, Posed]) -> Float[Tensor, ""]:
@@ -306,27 +336,36 @@ class Distiller:
         return cls(LandmarkTeacher.of(data.deformer, config, data, head))
 
     def batch(self, frames: Int64[Tensor, "F"], generator: torch.Generator) -> dict[str, Tensor]:
-        """Valence and arousal (`va`) and the lessons (`lesson.…`) of a step's frames of the capture."""
-        va = drawn_va(len(frames), generator)
-        lesson = self.teacher.lesson(frames, blurred(va, generator))
-        return {"va": va, **{f"lesson.{name}": value for name, value in lesson.items()}}
+        """A step's emotions of each of its frames of the capture, `F E …`: `va`, and the `lesson.…`; and `draws`."""
+        count, emotions = len(frames), self.teacher.emotions
+        va = drawn_va(count * emotions, generator)
+        lesson = self.teacher.lesson(frames.repeat(emotions), blurred(va, generator))
+        rows = {"va": va, **{f"lesson.{name}": value for name, value in lesson.items()}}
+        # Neighbours on the circle go to different frames.
+        found = {name: value.unflatten(0, (emotions, count)).transpose(0, 1) for name, value in rows.items()}
+        return found | {"draws": torch.rand(count, GAUSSIANS, generator=generator)}
 
     def terms(
-        self, scene: Scene, points: Float[Tensor, "K 3"], batch: Mapping[str, Tensor], k: int, step: int,
-        weights: Mapping[str, float],
-    ) -> dict[str, Tensor]:  # fmt: skip
+        self, scene: Scene, batch: Mapping[str, Tensor], k: int, step: int, weights: Mapping[str, float]
+    ) -> dict[str, Tensor]:
         """Unweighted losses of the k-th frame of a batch, differentiable in what of the head may learn.
+
+        Places are compared for some of the Gaussians, drawn anew in every step, pictures for one emotion.
 
         Args:
             scene: The frame.
-            points: Its landmarks.
             batch: From `batch`.
             k: Which frame of it.
             step: Of the training.
             weights: The loss table's row `emotion`.
         """
-        condition = scene.condition
-        told = FrameCondition(condition.landmarks, condition.scores, condition.audio, batch["va"][k].to(condition.va))
-        posed = scene.head.pose(scene.canonical, told, scene.head.motion(points))
-        lesson = {name.removeprefix("lesson."): v[k] for name, v in batch.items() if name.startswith("lesson.")}
-        return self.teacher.terms(scene, posed, lesson, weights, step % PICTURE_EVERY == 0)
+        lessons = {name.removeprefix("lesson."): v[k] for name, v in batch.items() if name.startswith("lesson.")}
+        va, some, emotions = batch["va"][k], scene.some(batch["draws"][k]), self.teacher.emotions
+        found: dict[str, Tensor] = {}
+        for e in range(emotions):
+            lesson = {name: value[e] for name, value in lessons.items()}
+            for name, value in self.teacher.geometry(some, va[e], lesson, weights).items():
+                found[name] = found.get(name, 0) + value / emotions
+        if step % self.teacher.picture_every == 0:
+            found |= self.teacher.pictures(scene, va[0], {name: value[0] for name, value in lessons.items()}, weights)
+        return found

@@ -33,6 +33,8 @@ from realtalk_gaussian.schedule import Phase, phase_of, rate, spans
 CLOUDS = ("face", "mouth")
 HIGHER_HARMONICS = 1 / 20
 """Learning rate of what colours owe to the view, relative to the colours' own (3DGS)."""
+EMOTION_RATE = 4.0
+"""Learning rates of the emotion branch relative to the others': its targets are places, exact and many."""
 SEED_SALT, DENSIFY_SALT, EMOTION_SALT = 37, 41, 43
 ACTING: dict[Phase, frozenset[str]] = {
     "canonical": frozenset(), "motion": SPEECH, "emotion": BRANCHES, "finetune": SPEECH,
@@ -88,6 +90,7 @@ def optimizers_of(head: Head, config: GaussianConfig, extent: float) -> list[tor
         for planes, lr, decay in ((True, config.lr_hash, 0.0), (False, config.lr_net, config.decay_net)):
             some = [p for n, p in others if n.startswith("emotion_") == emotional and n.endswith("tables") == planes]
             span = spans(config)["emotion"] if emotional else range(config.steps)
+            lr = EMOTION_RATE * lr if emotional else lr
             branches.append(
                 {"params": some, "lr": lr, "first_lr": lr, "weight_decay": decay, "span": [span.start, span.stop]}
             )
@@ -275,8 +278,8 @@ class Trainer:
         truth = Truth(batch["head"][k], batch["alpha"][k], batch["label"][k], batch["backdrop"][k], (top, left, side))
         screens: dict[str, Screen] = {}
         if phase == "emotion" and self.distiller is not None:
-            scene = Scene(self.head, dict(leaves), condition, view, truth, self.perceptual)
-            terms = self.distiller.terms(scene, self.points[row], batch, k, step, weights)
+            scene = Scene(self.head, dict(leaves), condition, self.points[row], view, truth, self.perceptual)
+            terms = self.distiller.terms(scene, batch, k, step, weights)
         else:
             shaded = any(weights.get(name, 0) > 0 for name in ("normals", "normals_tv"))
             posed = self.head.pose(dict(leaves), condition, self.head.motion(self.points[row]), ACTING[phase])
