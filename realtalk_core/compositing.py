@@ -9,6 +9,7 @@ neck, never the old chin.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,8 @@ from realtalk_core.landmarks import FACE_OVAL
 
 Array = NDArray[Any]
 Points = NDArray[Any]
+Box = tuple[slice, slice]
+"""Rows and columns of a picture."""
 
 FILL_SIDE = 160
 """Side at which the fill is made; it is smooth, and hidden but for a few pixels."""
@@ -39,7 +42,15 @@ class Backdrop:
 
 
 def composite(
-    rgb: Array, alpha: Array, frame: Array, person: Array, head: Array, face: Array, skin: Array, backdrop: Backdrop
+    rgb: Array,
+    alpha: Array,
+    frame: Array,
+    person: Array,
+    head: Array,
+    face: Array,
+    skin: Array,
+    backdrop: Backdrop,
+    box: Box | None = None,
 ) -> Array:
     """One finished picture; all arguments `S S …` float32 in [0, 1].
 
@@ -53,33 +64,41 @@ def composite(
         face: `S S 1`, where the rendered head is used (see `face_region`).
         skin: `S S 1`, the filmed face's own region.
         backdrop: What stands behind.
+        box: The part to make; all of it if None. Where `face` is 0 the picture is `as_filmed`.
 
     Returns:
-        `S S 3`.
+        `S S 3`, or the box of it.
     """
-    plate = backdrop.picture
-    colour, cover = behind_head(frame, person, head, skin)
-    under = colour + (1 - cover) * plate
-    replaced = rgb * alpha + under * (1 - alpha)
-    if backdrop.replaced:
-        frame = frame * person + plate * (1 - person)
-    return np.asarray(frame + (replaced - frame) * face, np.float32)
+    here = whole(frame.shape[0]) if box is None else box
+    colour, cover = behind_head(frame, person, head, skin, here)
+    under = colour + (1 - cover) * backdrop.picture[here]
+    replaced = rgb[here] * alpha[here] + under * (1 - alpha[here])
+    filmed = as_filmed(frame[here], person[here], backdrop, here)
+    return np.asarray(filmed + (replaced - filmed) * face[here], np.float32)
 
 
-def behind_head(frame: Array, person: Array, head: Array, skin: Array) -> tuple[Array, Array]:
+def as_filmed(frame: Array, person: Array, backdrop: Backdrop, box: Box) -> Array:
+    """The box of a picture without anything rendered: the film, over another background where it is replaced."""
+    return frame * person + backdrop.picture[box] * (1 - person) if backdrop.replaced else frame
+
+
+def behind_head(frame: Array, person: Array, head: Array, skin: Array, box: Box | None = None) -> tuple[Array, Array]:
     """The person without a head: as `without_head`, and the face's place in the colour of the neck as well.
 
     What a renderer leaves open within a face is then skin and not background.
 
     Returns:
-        `S S 3` premultiplied colour, and `S S 1` alpha.
+        `S S 3` premultiplied colour, and `S S 1` alpha; or the box of them.
     """
-    fill, hidden, torso, known = _continued(frame, person, head, skin)
     side = frame.shape[0]
-    inside = 1 - _grown(1 - (head * skin)[..., 0], max(2, round(side * 0.03)))
-    inside = cv2.GaussianBlur(inside, (0, 0), max(1.0, side * 0.008))[..., None]
+    here = whole(side) if box is None else box
+    fill, hidden, torso, known = (layer[here] for layer in _continued(frame, person, head, skin))
+    radius, sigma = max(2, round(side * 0.03)), max(1.0, side * 0.008)
+    around, inner = _around(here, radius + _reach(sigma), side)
+    inside = 1 - _dilated(1 - (head[around] * skin[around])[..., 0], radius)
+    inside = cv2.GaussianBlur(inside, (0, 0), sigma)[inner][..., None]
     hidden = (1 - known) * np.maximum(hidden, inside)
-    return np.asarray(frame * torso + fill * hidden), np.asarray(torso + hidden)
+    return np.asarray(frame[here] * torso + fill * hidden), np.asarray(torso + hidden)
 
 
 def without_head(frame: Array, person: Array, head: Array, skin: Array) -> tuple[Array, Array, Array]:
@@ -199,17 +218,49 @@ def face_region(drawn: Points, filmed: Points, side: int) -> Array:
         `side side 1` in [0, 1].
     """
     outline = list(FACE_OVAL) if len(drawn) == 478 else [*range(17), *range(26, 16, -1)]
-    mask = np.zeros((side, side), np.uint8)
     tall = float(np.ptp(filmed[:, 1]))
     down = np.array([0.0, 0.07 * tall])
-    for points in (drawn[outline], filmed[outline]):
-        for shift in (0.0, 1.0):
-            hull = cv2.convexHull((points + shift * down * _lower(points)).astype(np.float32))
-            cv2.fillConvexPoly(mask, np.rint(hull).astype(np.int32), 255, cv2.LINE_AA)
+    hulls = [
+        np.rint(cv2.convexHull((points + shift * down * _lower(points)).astype(np.float32))).astype(np.int32)
+        for points in (drawn[outline], filmed[outline])
+        for shift in (0.0, 1.0)
+    ]
     sigma = max(1.0, 0.02 * tall)
-    soft = cv2.GaussianBlur(_grown(mask.astype(np.float32) / 255, round(sigma)), (0, 0), sigma)
-    soft[soft < 1 / 512] = 0  # less than half a step of a byte: leaves nothing to render or blend
-    return np.asarray(soft, np.float32)[..., None]
+    corners, spare = np.concatenate(hulls)[:, 0], 2 + round(sigma) + _reach(sigma)
+    (left, top), (right, bottom) = (np.clip(edge, 0, side) for edge in (corners.min(0) - spare, corners.max(0) + spare))
+    region = np.zeros((side, side, 1), np.float32)
+    mask = np.zeros((bottom - top, right - left), np.uint8)
+    if mask.size:
+        for hull in hulls:
+            cv2.fillConvexPoly(mask, hull - np.array([left, top], np.int32), 255, cv2.LINE_AA)
+        soft = cv2.GaussianBlur(_dilated(mask, round(sigma)).astype(np.float32) / 255, (0, 0), sigma)
+        soft[soft < 1 / 512] = 0  # less than half a step of a byte: leaves nothing to render or blend
+        region[top:bottom, left:right, 0] = soft
+    return region
+
+
+def whole(side: int) -> Box:
+    """All of a picture."""
+    return slice(0, side), slice(0, side)
+
+
+def box_of(mask: Array) -> Box:
+    """The smallest box that holds all of a mask `H W …` that is not 0."""
+    flat = np.any(mask.reshape(*mask.shape[:2], -1), axis=2)
+    rows, columns = np.flatnonzero(np.any(flat, axis=1)), np.flatnonzero(np.any(flat, axis=0))
+    return (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)) if len(rows) else whole(0)
+
+
+def _around(box: Box, margin: int, side: int) -> tuple[Box, Box]:
+    """A box widened by a margin as far as the picture goes, and the former box within it."""
+    wide = [slice(max(0, part.start - margin), min(side, part.stop + margin)) for part in box]
+    inner = [slice(part.start - w.start, part.stop - w.start) for part, w in zip(box, wide, strict=True)]
+    return (wide[0], wide[1]), (inner[0], inner[1])
+
+
+def _reach(sigma: float) -> int:
+    """How far OpenCV's blur of a float picture looks."""
+    return math.ceil(4 * sigma) + 1
 
 
 def resized(layer: Array, size: tuple[int, int], how: int) -> Array:
@@ -227,5 +278,13 @@ def _lower(points: Points) -> Points:
 
 
 def _grown(mask: Array, radius: int) -> Array:
+    """A mask `H W` of at least 0, dilated; only its own surroundings are worked on."""
+    grown = np.zeros_like(mask, np.float32)
+    around, _ = _around(box_of(mask), radius, max(mask.shape))
+    grown[around] = _dilated(np.ascontiguousarray(mask[around]), radius)
+    return grown
+
+
+def _dilated(mask: Array, radius: int) -> Array:
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    return np.asarray(cv2.dilate(mask, kernel), np.float32)
+    return np.asarray(cv2.dilate(mask, kernel)) if mask.size else mask

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
+from threading import Lock
 from typing import Any, Protocol
 
 import cv2
@@ -12,10 +14,11 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from realtalk_core.compositing import Array, Backdrop, composite, face_region
+from realtalk_core.compositing import Array, Backdrop, as_filmed, box_of, composite, face_region, whole
 from realtalk_core.evaluation import project
 from realtalk_core.footage import Footage, Picture
 from realtalk_core.matting import unmix
+from realtalk_core.nn.parallel import in_threads, worker_count
 from realtalk_core.person import Person
 from realtalk_core.types import CameraTrack, FrameBatch, LandmarkTrack
 
@@ -40,6 +43,16 @@ class Replaying(Protocol):
     def cameras(self, start: int, count: int) -> CameraTrack:
         """Their cameras."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Layers:
+    """A frame of the film: as it is, `S S 3` of bytes, and in [0, 1] its colours and the mattes of person and head."""
+
+    shown: Picture
+    frame: Array
+    person: Array
+    head: Array
 
 
 class Scene:
@@ -70,6 +83,7 @@ class Scene:
         picture = self._plate if isinstance(background, str) else _unit(covering(background, size))
         self._backdrop = Backdrop(picture, replaced=not filmed)
         self._layers = lru_cache(maxsize=2)(self._read)
+        self._reading = Lock()  # films are decoded by one thread at a time
 
     def compose(
         self,
@@ -104,21 +118,45 @@ class Scene:
         drawn_at = project(landmarks, cameras.resized(self.size, self.size)).numpy()
         filmed_at = project(filmed, filmed_cameras).numpy()
         rgb, alpha = _resized(batch.rgb, self.size).numpy(), _resized(batch.alpha, self.size).numpy()
-        done = []
-        for k in range(count):
-            frame, person_matte, head = self._layers(int(replayed[k]))
-            skin = face_region(filmed_at[k], filmed_at[k], self.size)
-            if self.moved:
-                shift = self._carried(filmed_cameras[k : k + 1], cameras[k : k + 1])
-                frame, person_matte, head, skin = (
-                    _warped(x, shift, self.size) for x in (frame, person_matte, head, skin)
+        workers = min(count, worker_count())
+
+        def work(_: int, share: list[int]) -> list[Picture]:
+            return [
+                self._composed(
+                    rgb[k], alpha[k], int(replayed[k]), drawn_at[k], filmed_at[k],
+                    self._carried(filmed_cameras[k : k + 1], cameras[k : k + 1]) if self.moved else None,
                 )
-                face = _whole_head(head, alpha[k], self.size)
-            else:
-                face = face_region(drawn_at[k], filmed_at[k], self.size)
-            picture = composite(rgb[k], alpha[k], frame, person_matte, head, face, skin, self._backdrop)
-            done.append(torch.from_numpy(picture))
-        return _bytes(torch.stack(done))
+                for k in share
+            ]  # fmt: skip
+
+        done = in_threads(work, range(count), workers)
+        return torch.from_numpy(np.stack([done[k % workers][k // workers] for k in range(count)]))
+
+    def _composed(
+        self,
+        rgb: Array,
+        alpha: Array,
+        replayed: int,
+        drawn_at: Array,
+        filmed_at: Array,
+        shift: NDArray[np.float64] | None,
+    ) -> Picture:
+        """One finished picture; only the face's surroundings are composited."""
+        layers = self._layers(replayed)
+        frame, person, head = layers.frame, layers.person, layers.head
+        skin = face_region(filmed_at, filmed_at, self.size)
+        if shift is not None:
+            frame, person, head, skin = (_warped(x, shift, self.size) for x in (frame, person, head, skin))
+            face = _whole_head(head, alpha, self.size)
+        else:
+            face = face_region(drawn_at, filmed_at, self.size)
+        if shift is None and not self._backdrop.replaced:
+            picture = layers.shown.copy()
+        else:
+            picture = _pixels(as_filmed(frame, person, self._backdrop, whole(self.size)))
+        box = box_of(face)
+        picture[box] = _pixels(composite(rgb, alpha, frame, person, head, face, skin, self._backdrop, box))
+        return picture
 
     def region(self, number: int, landmarks: LandmarkTrack, cameras: CameraTrack) -> Bool[Tensor, "T H W"] | None:
         """Where rendered heads will be seen, so that a renderer may leave out the rest; None for everywhere.
@@ -136,15 +174,24 @@ class Scene:
         drawn_at = project(landmarks, cameras).numpy()
         filmed_at = project(filmed, self.motion.cameras(number, count).resized(side, side)).numpy()
         reach = cv2.getStructuringElement(cv2.MORPH_RECT, (SPARE, SPARE))
-        seen = [face_region(drawn, old, side)[..., 0] > 0 for drawn, old in zip(drawn_at, filmed_at, strict=True)]
-        return torch.from_numpy(np.stack([cv2.dilate(x.astype(np.uint8), reach) > 0 for x in seen]))
+        seen = np.empty((count, side, side), bool)
 
-    def _read(self, index: int) -> tuple[Array, Array, Array]:
-        matte = _unit(_fit(self.footage.matte(index), self.size))
-        frame, person, head = _unit(_fit(self.footage.frame(index), self.size)), matte[..., :1], matte[..., 1:]
+        def work(_: int, share: list[int]) -> None:
+            for k in share:
+                face = face_region(drawn_at[k], filmed_at[k], side)[..., 0] > 0
+                seen[k] = cv2.dilate(face.astype(np.uint8), reach) > 0
+
+        in_threads(work, range(count), min(count, worker_count()))
+        return torch.from_numpy(seen)
+
+    def _read(self, index: int) -> _Layers:
+        with self._reading:
+            shown, matte = _fit(self.footage.frame(index), self.size), self.footage.matte(index)
+        matte = _unit(_fit(matte, self.size))
+        frame, person, head = _unit(shown), matte[..., :1], matte[..., 1:]
         if self._backdrop.replaced:
             frame, person = unmix(frame, self._plate, np.maximum(person, head))
-        return frame, person, np.minimum(head, person)
+        return _Layers(shown, frame, person, np.minimum(head, person))
 
     def _carried(self, filmed: CameraTrack, drawn: CameraTrack) -> NDArray[np.float64]:
         """Similarity `2 3` of the picture plane that brings the filmed head's place to the drawn head's."""
@@ -206,6 +253,10 @@ def _over(layer: FrameBatch, under: Float[Tensor, "T S S 3"]) -> Float[Tensor, "
 
 def _unit(picture: NDArray[Any]) -> Array:
     return np.asarray(picture, np.float32) / 255.0
+
+
+def _pixels(picture: Array) -> Picture:
+    return np.asarray(np.rint(np.clip(picture, 0, 1) * np.float32(255)), np.uint8)
 
 
 def _bytes(pictures: Float[Tensor, "T H W 3"]) -> Tensor:
