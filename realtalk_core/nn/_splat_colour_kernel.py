@@ -8,76 +8,85 @@ from typing import Any
 import numpy as np
 
 from realtalk_core.nn._jit import kernel
+from realtalk_core.nn._splat_blocks import BLOCK, gather3, scatter3
 
-BLOCK = 64
-ONE, TWO, THREE, FIVE = np.float32(1), np.float32(2), np.float32(3), np.float32(5)
+ZERO: Any = np.float32(0)
+HALF, ONE, TWO, THREE, FIVE = np.float32(0.5), np.float32(1), np.float32(2), np.float32(3), np.float32(5)
 SHORTEST: Any = np.float32(1e-12)
 C0, C1 = np.float32(0.28209479), np.float32(0.48860251)
 C20, C21, C22 = np.float32(1.09254843), np.float32(0.31539157), np.float32(0.54627422)
 C30, C31, C32 = np.float32(0.59004359), np.float32(2.89061144), np.float32(0.45704580)
 C33, C34 = np.float32(0.37317633), np.float32(1.44530572)
-UNIT, BASIS, ROWS = 0, 4 * BLOCK, 20 * BLOCK
+UNIT, BASIS, RAW, GRAD, ROWS = 0, 4 * BLOCK, 20 * BLOCK, 23 * BLOCK, 26 * BLOCK
 """Scratch memory: the direction and one over the distance, then the harmonics or the gradients by them."""
 
 
-@kernel
-def colours(coefficients: Any, means: Any, origin: Any, out: Any) -> None:
-    """Fills `out (N, 3)`, not yet clamped."""
-    s = np.zeros(ROWS, np.float32)
-    terms = coefficients.shape[1]
-    for first in range(0, means.shape[0], BLOCK):
-        count = min(BLOCK, means.shape[0] - first)
-        _harmonics(means, first, count, origin, s, terms)
-        for i in range(count):
-            red = green = blue = np.float32(0.5)
-            for k in range(terms):
-                share = s[BASIS + k * BLOCK + i]
-                red += share * coefficients[first + i, k, 0]
-                green += share * coefficients[first + i, k, 1]
-                blue += share * coefficients[first + i, k, 2]
-            out[first + i, 0], out[first + i, 1], out[first + i, 2] = red, green, blue
-
-
-@kernel
-def colours_backward(
-    coefficients: Any, means: Any, origin: Any, grad: Any, into_coefficients: Any, into_means: Any
-) -> None:
-    """Fills the last two; `into_means` may have no rows."""
-    s = np.zeros(ROWS, np.float32)
-    terms = coefficients.shape[1]
-    for first in range(0, means.shape[0], BLOCK):
-        count = min(BLOCK, means.shape[0] - first)
-        _harmonics(means, first, count, origin, s, terms)
-        for i in range(count):
-            red, green, blue = grad[first + i, 0], grad[first + i, 1], grad[first + i, 2]
-            for k in range(terms):
-                share = s[BASIS + k * BLOCK + i]
-                into_coefficients[first + i, k, 0] = share * red
-                into_coefficients[first + i, k, 1] = share * green
-                into_coefficients[first + i, k, 2] = share * blue
-        if into_means.shape[0] == 0:
-            continue
-        for i in range(count):
-            red, green, blue = grad[first + i, 0], grad[first + i, 1], grad[first + i, 2]
-            for k in range(terms):
-                s[BASIS + k * BLOCK + i] = (
-                    red * coefficients[first + i, k, 0]
-                    + green * coefficients[first + i, k, 1]
-                    + blue * coefficients[first + i, k, 2]
-                )
-        _harmonics_gradient(s, terms)
-        for axis in range(3):
+def _colours(terms: int) -> Any:
+    @kernel
+    def colours(coefficients: Any, means: Any, origin: Any, raw: Any, out: Any) -> None:
+        """Fills `out (N, 3)`, and `raw` with what it was before negative numbers became 0. Arrays are flat."""
+        s = np.zeros(ROWS, np.float32)
+        total = raw.shape[0] // 3
+        for first in range(0, total, BLOCK):
+            count = min(BLOCK, total - first)
+            _harmonics(means, first, count, origin, s, terms)
+            shares = coefficients[3 * terms * first : 3 * terms * (first + count)]
             for i in range(count):
-                into_means[first + i, axis] = s[UNIT + axis * BLOCK + i]
+                red = green = blue = HALF
+                for k in range(terms):
+                    at, share = 3 * (terms * i + k), s[BASIS + k * BLOCK + i]
+                    red += share * shares[at]
+                    green += share * shares[at + 1]
+                    blue += share * shares[at + 2]
+                s[UNIT + i], s[UNIT + BLOCK + i], s[UNIT + 2 * BLOCK + i] = red, green, blue
+            scatter3(s, UNIT, first, count, raw)
+            for k in range(3 * BLOCK):
+                s[UNIT + k] = max(s[UNIT + k], ZERO)
+            scatter3(s, UNIT, first, count, out)
+
+    return colours
+
+
+def _colours_backward(terms: int) -> Any:
+    @kernel
+    def colours_backward(
+        coefficients: Any, means: Any, origin: Any, raw: Any, grad: Any, into_coefficients: Any, into_means: Any
+    ) -> None:
+        """Fills the last two; `into_means` may be empty."""
+        s = np.zeros(ROWS, np.float32)
+        total = raw.shape[0] // 3
+        for first in range(0, total, BLOCK):
+            count = min(BLOCK, total - first)
+            _harmonics(means, first, count, origin, s, terms)
+            gather3(raw, first, count, s, RAW)
+            gather3(grad, first, count, s, GRAD)
+            for k in range(3 * BLOCK):
+                s[GRAD + k] = s[GRAD + k] if s[RAW + k] >= ZERO else ZERO
+            shares = coefficients[3 * terms * first : 3 * terms * (first + count)]
+            into = into_coefficients[3 * terms * first : 3 * terms * (first + count)]
+            for i in range(count):
+                red, green, blue = s[GRAD + i], s[GRAD + BLOCK + i], s[GRAD + 2 * BLOCK + i]
+                for k in range(terms):
+                    at, share = 3 * (terms * i + k), s[BASIS + k * BLOCK + i]
+                    into[at], into[at + 1], into[at + 2] = share * red, share * green, share * blue
+                    s[BASIS + k * BLOCK + i] = red * shares[at] + green * shares[at + 1] + blue * shares[at + 2]
+            if into_means.shape[0]:
+                _harmonics_gradient(s, terms)
+                scatter3(s, UNIT, first, count, into_means)
+
+    return colours_backward
 
 
 @kernel
 def _harmonics(means: Any, first: int, count: int, origin: Any, s: Any, terms: int) -> None:
-    for axis in range(3):
-        for i in range(count):
-            s[UNIT + axis * BLOCK + i] = means[first + i, axis] - origin[axis]
+    if terms == 1:
+        for i in range(BLOCK):
+            s[BASIS + i] = C0
+        return
+    gather3(means, first, count, s, UNIT)
+    ox, oy, oz = origin[0], origin[1], origin[2]
     for i in range(BLOCK):
-        x, y, z = s[UNIT + i], s[UNIT + BLOCK + i], s[UNIT + 2 * BLOCK + i]
+        x, y, z = s[UNIT + i] - ox, s[UNIT + BLOCK + i] - oy, s[UNIT + 2 * BLOCK + i] - oz
         near = ONE / max(math.sqrt(x * x + y * y + z * z), SHORTEST)
         x, y, z = x * near, y * near, z * near
         s[UNIT + i], s[UNIT + BLOCK + i], s[UNIT + 2 * BLOCK + i], s[UNIT + 3 * BLOCK + i] = x, y, z, near
@@ -131,3 +140,8 @@ def _harmonics_gradient(s: Any, terms: int) -> None:
         s[UNIT + i] = (gx - along * x) * near
         s[UNIT + BLOCK + i] = (gy - along * y) * near
         s[UNIT + 2 * BLOCK + i] = (gz - along * z) * near
+
+
+colours = {terms: _colours(terms) for terms in (1, 4, 9, 16)}
+colours_backward = {terms: _colours_backward(terms) for terms in (1, 4, 9, 16)}
+"""By number of coefficients, which is a constant of each so that its loops are unrolled."""

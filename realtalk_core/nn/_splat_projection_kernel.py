@@ -11,8 +11,22 @@ from typing import Any
 import numpy as np
 
 from realtalk_core.nn._jit import kernel
+from realtalk_core.nn._splat_blocks import (
+    BLOCK,
+    gather1,
+    gather2,
+    gather3,
+    gather4,
+    gather6,
+    gather9,
+    scatter1,
+    scatter2,
+    scatter3,
+    scatter4,
+    scatter6,
+    scatter9,
+)
 
-BLOCK = 64
 ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
 LOW_PASS = 0.3
 """Added to the variance of every projected Gaussian, px²: none is narrower than about a pixel."""
@@ -30,57 +44,40 @@ GRAD_SCALE, GRAD_TURN, GRAD_STRETCH, COVARIANCE_ROWS = 22 * BLOCK, 25 * BLOCK, 2
 # Projection:
 MEAN, SHAPE, EXTENT, CENTRE = 0, 3 * BLOCK, 9 * BLOCK, 10 * BLOCK
 CONIC, DEPTH, RADIUS, PROJECTION_ROWS = 12 * BLOCK, 15 * BLOCK, 16 * BLOCK, 17 * BLOCK
-# Of the view: rotation head-to-camera, origin, focal lengths, centre, limits of x/z and y/z, size.
-VIEW = 22
-
-
-@kernel
-def _gather(rows: Any, first: int, count: int, into: Any, at: int) -> None:
-    """`count` rows of a matrix from `first` on, column by column, to scratch memory."""
-    for column in range(rows.shape[1]):
-        for i in range(count):
-            into[at + column * BLOCK + i] = rows[first + i, column]
-
-
-@kernel
-def _scatter(source: Any, at: int, first: int, count: int, rows: Any) -> None:
-    for column in range(rows.shape[1]):
-        for i in range(count):
-            rows[first + i, column] = source[at + column * BLOCK + i]
 
 
 @kernel
 def covariances(scales: Any, turns: Any, stretch: Any, out: Any) -> None:
-    """Fills `out (N, 6)`. `stretch (N, 9)` may have no rows."""
+    """Fills `out (N, 6)`. Arrays are flat; `stretch (N, 9)` may be empty."""
     s = _covariance_scratch()
-    for first in range(0, scales.shape[0], BLOCK):
-        count = min(BLOCK, scales.shape[0] - first)
-        _gather(scales, first, count, s, SCALE)
-        _gather(turns, first, count, s, TURN)
+    for first in range(0, scales.shape[0] // 3, BLOCK):
+        count = min(BLOCK, scales.shape[0] // 3 - first)
+        gather3(scales, first, count, s, SCALE)
+        gather4(turns, first, count, s, TURN)
         if stretch.shape[0]:
-            _gather(stretch, first, count, s, STRETCH)
+            gather9(stretch, first, count, s, STRETCH)
         _covariance_block(s)
-        _scatter(s, FULL, first, count, out)
+        scatter6(s, FULL, first, count, out)
 
 
 @kernel
 def covariances_backward(
     scales: Any, turns: Any, stretch: Any, grad: Any, into_scales: Any, into_turns: Any, into_stretch: Any
 ) -> None:
-    """Fills the last three; `into_stretch (N, 9)` may have no rows."""
+    """Fills the last three; `stretch` and `into_stretch (N, 9)` may be empty."""
     s = _covariance_scratch()
-    for first in range(0, scales.shape[0], BLOCK):
-        count = min(BLOCK, scales.shape[0] - first)
-        _gather(scales, first, count, s, SCALE)
-        _gather(turns, first, count, s, TURN)
-        _gather(grad, first, count, s, FULL)
+    for first in range(0, scales.shape[0] // 3, BLOCK):
+        count = min(BLOCK, scales.shape[0] // 3 - first)
+        gather3(scales, first, count, s, SCALE)
+        gather4(turns, first, count, s, TURN)
+        gather6(grad, first, count, s, FULL)
         if stretch.shape[0]:
-            _gather(stretch, first, count, s, STRETCH)
+            gather9(stretch, first, count, s, STRETCH)
         _covariance_gradient_block(s)
-        _scatter(s, GRAD_SCALE, first, count, into_scales)
-        _scatter(s, GRAD_TURN, first, count, into_turns)
+        scatter3(s, GRAD_SCALE, first, count, into_scales)
+        scatter4(s, GRAD_TURN, first, count, into_turns)
         if into_stretch.shape[0]:
-            _scatter(s, GRAD_STRETCH, first, count, into_stretch)
+            scatter9(s, GRAD_STRETCH, first, count, into_stretch)
 
 
 @kernel
@@ -198,19 +195,19 @@ def _covariance_gradient_block(s: Any) -> None:
 def project(
     means: Any, shapes: Any, extents: Any, view: Any, centres: Any, conics: Any, depths: Any, radii: Any
 ) -> None:
-    """Fills the last four; `extents`, `depths` and `radii` have one column, `view` the `VIEW` numbers."""
+    """Fills the last four. Arrays are flat; `view` holds the numbers of `splat_projection._numbers`."""
     s = np.zeros(PROJECTION_ROWS, np.float32)
-    for first in range(0, means.shape[0], BLOCK):
-        count = min(BLOCK, means.shape[0] - first)
-        _gather(means, first, count, s, MEAN)
-        _gather(shapes, first, count, s, SHAPE)
-        _gather(extents, first, count, s, EXTENT)
+    for first in range(0, radii.shape[0], BLOCK):
+        count = min(BLOCK, radii.shape[0] - first)
+        gather3(means, first, count, s, MEAN)
+        gather6(shapes, first, count, s, SHAPE)
+        gather1(extents, first, count, s, EXTENT)
         _project_block(s, view)
-        _scatter(s, CENTRE, first, count, centres)
-        _scatter(s, CONIC, first, count, conics)
-        _scatter(s, DEPTH, first, count, depths)
+        scatter2(s, CENTRE, first, count, centres)
+        scatter3(s, CONIC, first, count, conics)
+        scatter1(s, DEPTH, first, count, depths)
         for i in range(count):
-            radii[first + i, 0] = np.int32(s[RADIUS + i])
+            radii[first + i] = np.int32(s[RADIUS + i])
 
 
 @kernel
@@ -220,18 +217,18 @@ def project_backward(
 ) -> None:  # fmt: skip
     """Fills the last two, with zeros where the radius is 0."""
     s = np.zeros(PROJECTION_ROWS, np.float32)
-    for first in range(0, means.shape[0], BLOCK):
-        count = min(BLOCK, means.shape[0] - first)
-        _gather(means, first, count, s, MEAN)
-        _gather(shapes, first, count, s, SHAPE)
-        _gather(grad_centres, first, count, s, CENTRE)
-        _gather(grad_conics, first, count, s, CONIC)
-        _gather(grad_depths, first, count, s, DEPTH)
+    for first in range(0, radii.shape[0], BLOCK):
+        count = min(BLOCK, radii.shape[0] - first)
+        gather3(means, first, count, s, MEAN)
+        gather6(shapes, first, count, s, SHAPE)
+        gather2(grad_centres, first, count, s, CENTRE)
+        gather3(grad_conics, first, count, s, CONIC)
+        gather1(grad_depths, first, count, s, DEPTH)
         for i in range(count):
             s[RADIUS + i] = np.float32(radii[first + i])
         _project_gradient_block(s, view)
-        _scatter(s, MEAN, first, count, into_means)
-        _scatter(s, SHAPE, first, count, into_shapes)
+        scatter3(s, MEAN, first, count, into_means)
+        scatter6(s, SHAPE, first, count, into_shapes)
 
 
 @kernel

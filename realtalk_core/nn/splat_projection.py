@@ -181,7 +181,7 @@ class _Covariances(torch.autograd.Function):
     def forward(ctx: Any, scales: Tensor, rotations: Tensor, stretch: Tensor | None) -> Tensor:
         ctx.save_for_backward(scales, rotations, stretch)
         out = torch.empty(len(scales), 6)
-        _splat_projection_kernel.covariances(array(scales), array(rotations), _nine(stretch), out.numpy())
+        _splat_projection_kernel.covariances(*_flat(scales, rotations, stretch, out))
         return out
 
     @staticmethod
@@ -189,10 +189,7 @@ class _Covariances(torch.autograd.Function):
         scales, rotations, stretch = ctx.saved_tensors
         narrow, turned = torch.empty(len(scales), 3), torch.empty(len(scales), 4)
         bent = torch.empty(len(scales) if ctx.needs_input_grad[2] else 0, 9)
-        _splat_projection_kernel.covariances_backward(
-            array(scales), array(rotations), _nine(stretch), array(grad),
-            narrow.numpy(), turned.numpy(), bent.numpy(),
-        )  # fmt: skip
+        _splat_projection_kernel.covariances_backward(*_flat(scales, rotations, stretch, grad, narrow, turned, bent))
         return narrow, turned, bent.reshape(-1, 3, 3) if ctx.needs_input_grad[2] else None
 
 
@@ -204,10 +201,7 @@ class _Project(torch.autograd.Function):
         count = len(means)
         centres, conics, depths = torch.empty(count, 2), torch.empty(count, 3), torch.empty(count)
         radii = torch.empty(count, dtype=torch.int32)
-        _splat_projection_kernel.project(
-            array(means), array(shapes), array(extents[:, None]), array(view), centres.numpy(), conics.numpy(),
-            depths[:, None].numpy(), radii[:, None].numpy(),
-        )  # fmt: skip
+        _splat_projection_kernel.project(*_flat(means, shapes, extents, view, centres, conics, depths, radii))
         ctx.save_for_backward(means, shapes, view, radii)
         ctx.mark_non_differentiable(radii)
         return centres, conics, depths, radii
@@ -219,29 +213,28 @@ class _Project(torch.autograd.Function):
         means, shapes, view, radii = ctx.saved_tensors
         into = torch.empty(len(means), 3), torch.empty(len(means), 6)
         _splat_projection_kernel.project_backward(
-            array(means), array(shapes), array(view), array(radii), array(grad_centres), array(grad_conics),
-            array(grad_depths[:, None]), *map(array, into),
-        )  # fmt: skip
+            *_flat(means, shapes, view, radii, grad_centres, grad_conics, grad_depths, *into)
+        )
         return *into, None, None
 
 
 class _Colours(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, coefficients: Tensor, means: Tensor, origin: Tensor) -> Tensor:
-        raw = torch.empty(len(means), 3)
-        _splat_colour_kernel.colours(array(coefficients), array(means), array(origin), raw.numpy())
-        ctx.save_for_backward(coefficients, means, origin, raw >= 0)
-        return raw.clamp_(min=0)
+        raw, out = torch.empty(len(means), 3), torch.empty(len(means), 3)
+        _splat_colour_kernel.colours[coefficients.shape[1]](*_flat(coefficients, means, origin, raw, out))
+        ctx.save_for_backward(coefficients, means, origin, raw)
+        return out
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None]:
-        coefficients, means, origin, kept = ctx.saved_tensors
+        coefficients, means, origin, raw = ctx.saved_tensors
         moved = ctx.needs_input_grad[1] and coefficients.shape[1] > 1
-        into = torch.empty(coefficients.shape), torch.empty(len(means) if moved else 0, 3)
-        _splat_colour_kernel.colours_backward(
-            array(coefficients), array(means), array(origin), array(grad * kept), *map(array, into)
+        shares, pull = torch.empty(coefficients.shape), torch.empty(means.shape) if moved else None
+        _splat_colour_kernel.colours_backward[coefficients.shape[1]](
+            *_flat(coefficients, means, origin, raw, grad, shares, pull)
         )
-        return into[0], into[1] if moved else None, None
+        return shares, pull, None
 
 
 def covariances(
@@ -291,8 +284,9 @@ def _fast(*tensors: Tensor | None) -> bool:
     return all(t is None or (t.device.type == "cpu" and t.dtype == torch.float32) for t in tensors)
 
 
-def _nine(stretch: Tensor | None) -> Any:
-    return array(torch.empty(0, 9) if stretch is None else stretch.reshape(-1, 9))
+def _flat(*tensors: Tensor | None) -> list[Any]:
+    """As the kernels take them: contiguous, without shape; none is empty."""
+    return [array(torch.empty(0) if t is None else t.contiguous().view(-1)) for t in tensors]
 
 
 def _numbers(view: View) -> Float[Tensor, "22"]:
