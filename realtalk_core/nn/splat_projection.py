@@ -66,6 +66,8 @@ class View:
 class Screen:
     """Gaussians as a camera sees them. Where the radius is 0 nothing is drawn, all else is 0 and passes no gradient.
 
+    That is so of what is outside the picture, too near or behind, nowhere as opaque as 1/255, or not finite.
+
     Attributes:
         centres: Pixels.
         conics: The inverse of each 2-D covariance, px⁻²: xx, xy, yy.
@@ -150,7 +152,7 @@ def project_reference(
         reach_x, reach_y = (torch.ceil(_extent(opacities, z) * variance.sqrt()) for variance in (a, c))
         inside_x = (centres[:, 0] + reach_x > 0) & (centres[:, 0] - reach_x < view.width)
         inside_y = (centres[:, 1] + reach_y > 0) & (centres[:, 1] - reach_y < view.height)
-        drawn = ahead & inside_x & inside_y
+        drawn = ahead & inside_x & inside_y & (determinant < torch.inf)
         radii = torch.where(drawn, torch.maximum(reach_x, reach_y), 0.0).clamp(max=2.0**30).int()
         drawn = radii > 0
     return Screen(

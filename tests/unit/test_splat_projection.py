@@ -213,6 +213,23 @@ def test_degenerate_shapes_are_finite_with_finite_gradients(cover: object) -> No
             assert bool(form.grad.isfinite().all())
 
 
+@pytest.mark.parametrize("onto", [project, project_reference])
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf, 3e38])
+def test_what_is_not_finite_is_not_drawn(onto: object, wrong: float) -> None:
+    full = torch.tensor([[1.0, 0, 0, 1, 0, 1]] * 7)
+    means = torch.zeros(7, 3)
+    for i in range(3):
+        means[i, i] = wrong
+    full[3, 0] = full[4, 1] = full[5, 3] = wrong
+    screen = onto(means, full, camera())  # type: ignore[operator]
+    assert screen.radii[6] > 0
+    for i in range(6):
+        part = torch.cat((screen.centres[i], screen.conics[i], screen.depths[i : i + 1]))
+        assert bool(part.isfinite().all())
+        assert screen.radii[i] > 0 or not part.any()
+    assert not bool(screen.radii[:3].any())
+
+
 def test_length_of_a_quaternion_does_not_matter() -> None:
     some = cloud()
     long = some["rotations"] * torch.linspace(0.01, 30, 300)[:, None]
