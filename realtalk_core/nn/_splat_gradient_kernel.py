@@ -12,6 +12,7 @@ import numpy as np
 
 from realtalk_core.nn._jit import kernel
 from realtalk_core.nn._splat_pairs_kernel import TILE
+from realtalk_core.nn._splat_raster_kernel import aligned
 from realtalk_core.nn.simd_splats import (
     COLOURS,
     HEADER,
@@ -32,8 +33,8 @@ def draw_backward(
     As `_splat_raster_kernel.draw`; `partial` is `pairs, HEADER + C or more`, in the order by Gaussian.
     """
     height, width, channels = picture.shape
-    state = np.zeros((TILE, 3 + channels, TILE), np.float32)
-    spare = np.empty((channels, TILE), np.float32)
+    state = aligned(TILE * (3 + channels)).reshape(TILE, 3 + channels, TILE)
+    spare = aligned(channels)
     while True:
         tile = next_of(counter.ctypes.data)
         if tile >= len(drawn):

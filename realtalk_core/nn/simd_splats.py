@@ -1,6 +1,6 @@
 """Vector instructions for splatting: one tile of Gaussians, drawn or differentiated, a row of 16 pixels at a time.
 
-A tile's state is 16 rows of vectors, one number a pixel: the light that still shines through, then what each pass needs.
+A tile's state is 16 rows of vectors, one number a pixel: the light that still shines through, then what a pass needs.
 Everything takes raw addresses and checks nothing; `_splat_raster_kernel` and `_splat_gradient_kernel` wrap it.
 """
 
@@ -14,13 +14,12 @@ from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
 
-from realtalk_core.nn.simd import _FLOAT, _FLOATS, _INT, _INTS, _LONG, LANES, _called, _constant, _splat
+from realtalk_core.nn.simd import _FLOAT, _FLOATS, _INT, _INTS, _LONG, LANES, _called, _constant, _features, _splat
 
 HEADER = 6
 """Numbers of a packed Gaussian before its channels: centre, quadratic form (3) and level, in powers of two."""
 RECORD = 4
-"""Words of a pair: the Gaussian, its first row and its last within the tile, and its place among the partial gradients."""
-MOMENTS = 6
+"""Words of a pair: the Gaussian, its first row and its last within the tile, its place among the partial gradients."""
 COLOURS = 3
 """The number of channels for which loops over channels are unrolled."""
 CHECKED = 16
@@ -48,6 +47,18 @@ def _power(b: Any, level: Any) -> Any:
     return b.bitcast(b.add(b.bitcast(value, _INTS), exponent), _FLOATS)
 
 
+def _inverse(b: Any, x: Any) -> Any:
+    """1 / x. Dividing 16 numbers holds up a row's other work for ten cycles; an estimate and a Newton step do not."""
+    if not _features().get("avx512f", False):
+        return b.fdiv(_constant(_FLOATS, 1.0), x)
+    short = ir.IntType(16)
+    kind = ir.FunctionType(_FLOATS, [_FLOATS, _FLOATS, short])
+    estimate = cgutils.get_or_insert_function(b.module, kind, "llvm.x86.avx512.rcp14.ps.512")
+    first = b.call(estimate, [x, _constant(_FLOATS, 0.0), ir.Constant(short, -1)])
+    wrong = _fma(b, b.fneg(x), first, _constant(_FLOATS, 1.0))
+    return _fma(b, first, wrong, first)
+
+
 class _Pair:
     """One Gaussian in one tile, within the code being built."""
 
@@ -59,26 +70,42 @@ class _Pair:
         x, y, a, cross, c, level = (self.number(k) for k in range(HEADER))
         lanes = ir.Constant(_FLOATS, [k + 0.5 for k in range(LANES)])
         self.dx = b.fadd(lanes, _splat(b, b.fsub(left, x), _FLOATS))
-        self.a, self.c = _splat(b, a, _FLOATS), _splat(b, c, _FLOATS)
-        self.slope = b.fmul(_splat(b, cross, _FLOATS), self.dx)
-        self.level = _fma(b, b.fmul(self.a, self.dx), self.dx, _splat(b, level, _FLOATS))
-        row = b.fadd(b.sitofp(self.first, _FLOAT), ir.Constant(_FLOAT, 0.5))
-        self.dy = cgutils.alloca_once(b, _FLOATS)
-        b.store(_splat(b, b.fadd(row, b.fsub(top, y)), _FLOATS), self.dy)
+        middle = ir.Constant(_FLOAT, 0.5)
+        self.dy = b.fadd(b.fadd(b.sitofp(self.first, _FLOAT), middle), b.fsub(top, y))
+        # down a column the level is a parabola: two sums a row give it
+        dy, a, c = (_splat(b, number, _FLOATS) for number in (self.dy, a, c))
+        slope = b.fmul(_splat(b, cross, _FLOATS), self.dx)
+        level = _fma(b, b.fmul(a, self.dx), self.dx, _splat(b, level, _FLOATS))
+        self.level, self.rise = (cgutils.alloca_once(b, _FLOATS) for _ in range(2))
+        b.store(_fma(b, _fma(b, c, dy, slope), dy, level), self.level)
+        self.curve = b.fadd(c, c)
+        b.store(_fma(b, self.curve, dy, b.fadd(slope, c)), self.rise)
 
     def number(self, index: int) -> Any:
         return self.b.load(self.b.gep(self.gaussian, [ir.Constant(_INT, index)]))
 
-    def rows(self, state: Any, width: Any, work: Callable[[Any, Any, Any], None]) -> None:
-        """Calls `work(row of the state, dy, level)` for each row."""
+    def rows(self, state: Any, width: Any, work: Callable[[Any, Any], None]) -> None:
+        """Calls `work(row of the state, level)` for each row."""
         b = self.b
         first, last = (b.sext(row, _LONG) for row in (self.first, self.last))
         end = b.add(last, ir.Constant(_LONG, 1))
         with cgutils.for_range_slice(b, first, end, ir.Constant(_LONG, 1), _LONG) as (row, _):
-            dy = b.load(self.dy)
-            b.store(b.fadd(dy, _constant(_FLOATS, 1.0)), self.dy)
-            level = _fma(b, _fma(b, self.c, dy, self.slope), dy, self.level)
-            work(b.gep(state, [b.mul(row, width)]), dy, level)
+            level, rise = b.load(self.level), b.load(self.rise)
+            b.store(b.fadd(level, rise), self.level)
+            b.store(b.fadd(rise, self.curve), self.rise)
+            work(b.gep(state, [b.mul(row, width)]), level)
+
+    def moments(self, once: Any, twice: Any, thrice: Any) -> tuple[Any, Any, Any]:
+        """ΣG, ΣG dy and ΣG dy² from sums over the rows, sums of these sums row by row, and sums of those.
+
+        With k = end − row: once = ΣG, twice = ΣG k, thrice = ΣG k (k + 1) / 2.
+        """
+        b = self.b
+        rows = b.sub(b.add(self.last, ir.Constant(_INT, 1)), self.first)
+        end = _splat(b, b.fadd(self.dy, b.sitofp(rows, _FLOAT)), _FLOATS)
+        down = b.fsub(b.fmul(end, once), twice)
+        squares = b.fsub(b.fadd(thrice, thrice), twice)
+        return once, down, _fma(b, end, b.fsub(down, twice), squares)
 
     def channel(self, index: Any) -> Any:
         """A channel's number in every lane; `index` counts from the first channel."""
@@ -105,11 +132,21 @@ def _vector(b: Any, pointer: Any, index: Any, plus: int = 0) -> Any:
     return b.gep(pointer, [b.add(index, ir.Constant(_LONG, plus))])
 
 
-def _share(b: Any, level: Any, light: Any) -> tuple[Any, Any]:
-    """A row's alphas, and which of them count."""
-    least, spent, opaque = (_constant(_FLOATS, number) for number in (LEAST, SPENT, OPAQUE))
-    counts = b.and_(b.fcmp_ordered(">=", level, least), b.fcmp_ordered(">", light, spent))
-    return _power(b, b.select(b.fcmp_ordered("<", level, opaque), level, opaque)), counts
+def _step(b: Any, level: Any, row: Any) -> tuple[Any, Any, Any]:
+    """A row's alphas, their weights in the picture, and where they count; lets the light of the row fall.
+
+    A pixel's light is made negative when the next Gaussian would leave less than `SPENT` of it: it is done for good.
+    """
+    least, spent, opaque, zero = (_constant(_FLOATS, number) for number in (LEAST, SPENT, OPAQUE, 0.0))
+    light = b.load(row, align=4)
+    share = _power(b, b.select(b.fcmp_ordered("<", level, opaque), level, opaque))
+    seen = b.fcmp_ordered(">=", level, least)
+    weight = b.select(seen, b.fmul(share, light), zero)
+    left = b.fsub(light, weight)
+    lit = b.fcmp_ordered(">", left, spent)
+    over = b.bitcast(b.or_(b.bitcast(light, _INTS), _constant(_INTS, -(2**31))), _FLOATS)
+    b.store(b.select(lit, left, over), row, align=4)
+    return share, b.select(lit, weight, zero), b.and_(seen, lit)
 
 
 def _draw_builder(fixed: int | None) -> Callable[[Any, Sequence[Any]], None]:
@@ -137,11 +174,8 @@ def _draw_builder(fixed: int | None) -> Callable[[Any, Sequence[Any]], None]:
             pair = _Pair(b, record, numbers, stride, left, top)
             colour = [pair.channel(ir.Constant(_LONG, k)) for k in range(fixed or 0)]
 
-            def work(row: Any, _: Any, level: Any, pair: Any = pair, colour: Any = colour) -> None:
-                light = b.load(row, align=4)
-                share, counts = _share(b, level, light)
-                weight = b.select(counts, b.fmul(share, light), _constant(_FLOATS, 0.0))
-                b.store(b.fsub(light, weight), row, align=4)
+            def work(row: Any, level: Any, pair: Any = pair, colour: Any = colour) -> None:
+                _, weight, _ = _step(b, level, row)
 
                 def add(k: Any) -> None:
                     at = _vector(b, row, k, 1)
@@ -156,18 +190,23 @@ def _draw_builder(fixed: int | None) -> Callable[[Any, Sequence[Any]], None]:
 
 
 def _folded(b: Any, vectors: Sequence[Any]) -> Any:
-    """The sums of up to 16 vectors, each in the lane of its number; other lanes hold anything."""
-    sums: list[Any] = [*vectors, *[None] * (LANES - len(vectors))]
-    for distance in (8, 4, 2, 1):
-        keep = ir.Constant(_INTS, [k if not k & distance else LANES + k - distance for k in range(LANES)])
-        move = ir.Constant(_INTS, [k + distance if not k & distance else LANES + k for k in range(LANES)])
-        pairs = zip(sums[:distance], sums[distance:], strict=True)
+    """The sums of up to 16 vectors, each in the lane of its number; other lanes hold anything.
+
+    Two vectors at a time, what is left of each in half the lanes: first whole quarters, then lanes within quarters, for
+    which there are the quickest instructions.
+    """
+    nothing, second = ir.Constant(_FLOATS, ir.Undefined), LANES
+    quarters = ((0, 1, second // 4, second // 4 + 1), (0, 2, second // 4, second // 4 + 2))
+    lanes = ((0, 1, second, second + 1), (0, 2, second, second + 2))
+    steps = [([4 * q + lane for q in pick for lane in range(4)], 4 * move) for pick, move in zip(quarters, (2, 1))]
+    steps += [([4 * q + lane for q in range(4) for lane in pick], move) for pick, move in zip(lanes, (2, 1))]
+    order = [k % 4 * 4 + k // 4 for k in range(LANES)]
+    sums = [vectors[k] if k < len(vectors) else None for k in order]
+    for pick, move in steps:
+        picks = [ir.Constant(_INTS, [lane + move * k for lane in pick]) for k in (0, 1)]
         sums = [
-            one
-            and b.fadd(
-                *(b.shuffle_vector(one, two or ir.Constant(_FLOATS, ir.Undefined), pick) for pick in (keep, move))
-            )
-            for one, two in pairs
+            one and b.fadd(*(b.shuffle_vector(one, two or nothing, lanes) for lanes in picks))
+            for one, two in zip(sums[::2], sums[1::2], strict=True)
         ]
     return sums[0]
 
@@ -194,11 +233,9 @@ def _differentiate_builder(fixed: int | None) -> Callable[[Any, Sequence[Any]], 
                 b.store(zero, total)
             _each(b, channels, lambda k: b.store(zero, shade(k), align=4))
 
-            def work(row: Any, dy: Any, level: Any, pair: Any = pair, colour: Any = colour) -> None:
-                light, rest = (b.load(b.gep(row, [ir.Constant(_LONG, k)]), align=4) for k in (0, 1))
-                share, counts = _share(b, level, light)
-                weight = b.select(counts, b.fmul(share, light), zero)
-                b.store(b.fsub(light, weight), row, align=4)
+            def work(row: Any, level: Any, pair: Any = pair, colour: Any = colour) -> None:
+                share, weight, counts = _step(b, level, row)
+                rest = b.load(b.gep(row, [ir.Constant(_LONG, 1)]), align=4)
                 worth = cgutils.alloca_once(b, _FLOATS)
                 b.store(b.load(b.gep(row, [ir.Constant(_LONG, 2)]), align=4), worth)
 
@@ -212,15 +249,15 @@ def _differentiate_builder(fixed: int | None) -> Callable[[Any, Sequence[Any]], 
                 here = b.fmul(weight, b.load(worth))
                 rest = b.fsub(rest, here)
                 b.store(rest, b.gep(row, [ir.Constant(_LONG, 1)]), align=4)
-                behind = b.fdiv(b.fmul(share, rest), b.fsub(one, share))
+                behind = b.fmul(b.fmul(share, _inverse(b, b.fsub(one, share))), rest)
                 moves = b.and_(counts, b.fcmp_ordered("<", level, opaque))
                 slope = b.select(moves, b.fsub(here, behind), zero)
                 for total in moments:
-                    b.store(b.fadd(b.load(total), slope), total)
-                    slope = b.fmul(slope, dy)
+                    slope = b.fadd(b.load(total), slope)
+                    b.store(slope, total)
 
             pair.rows(rows, width, work)
-            still, down, square = (b.load(total) for total in moments)
+            still, down, square = pair.moments(*(b.load(total) for total in moments))
             right = b.fmul(still, pair.dx)
             done = [still, right, down, b.fmul(right, pair.dx), b.fmul(down, pair.dx), square]
             done += [b.load(total) for total in shades]

@@ -153,8 +153,8 @@ def rasterise(
 ) -> Drawn:
     """Draws Gaussians front to back (Kerbl et al. 2023, §4 and §6).
 
-    A pixel takes α = min(0.999, opacity · exp(−½ dᵀ Σ⁻¹ d)) of a Gaussian, none below 1/255, and stops once less than
-    1e-4 of the light is left. Gradients reach centres, conics, opacities and channels; a depth map is drawn by handing
+    A pixel takes α = min(0.999, opacity · exp(−½ dᵀ Σ⁻¹ d)) of a Gaussian, none below 1/255, and stops before the
+    one that would leave less than 1e-4 of the light. Gradients reach centres, conics, opacities and channels; a depth map is drawn by handing
     in the depths as a channel.
 
     Args:

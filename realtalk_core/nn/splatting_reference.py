@@ -43,7 +43,7 @@ def rasterise_reference(
         level = opacities[order, None] * torch.exp(-0.5 * (a * dx * dx + 2 * b * dx * dy + c * dy * dy))
         share = torch.where(level >= FAINTEST, level.clamp(max=OPAQUE), 0.0)
         before = torch.cumprod(torch.cat((torch.ones_like(share[:1]), 1 - share)), 0)
-        weights = torch.where(before[:-1] > SPENT, share * before[:-1], 0.0)
+        weights = torch.where(before[1:] > SPENT, share * before[:-1], 0.0)
         parts.append((weights.T @ channels[order], weights.sum(0)))
     picture, alpha = (torch.cat(part) for part in zip(*parts, strict=True))
     return picture.reshape(view.height, view.width, channels.shape[1]), alpha.reshape(view.height, view.width)
