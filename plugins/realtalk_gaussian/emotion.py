@@ -22,14 +22,15 @@ from realtalk_core.capture import Capture
 from realtalk_core.emotion import weights_from_va
 from realtalk_core.errors import UserError
 from realtalk_core.evaluation import project
-from realtalk_core.nn.conditioning import component_features, in_scheme, scheme_of, upper_scores
+from realtalk_core.nn.conditioning import in_scheme, scheme_of
+from realtalk_core.nn.forward_warp import ForwardWarp
 from realtalk_core.nn.losses import dissimilarity
 from realtalk_core.nn.perceptual import Perceptual
 from realtalk_core.nn.splatting import View
-from realtalk_core.person import Person
+from realtalk_core.nn.warp import Warper
 from realtalk_core.stages import EmotionDeformer, FaceGenerator
 from realtalk_core.training.data import TrainingData
-from realtalk_core.types import Blendshapes, Drive, EmotionTrack, LandmarkTrack
+from realtalk_core.types import EmotionTrack, LandmarkTrack, Scheme
 from realtalk_gaussian.condition import NAME, FrameCondition
 from realtalk_gaussian.config import GaussianConfig
 from realtalk_gaussian.head import BRANCHES, Head, Posed, composite
@@ -73,11 +74,12 @@ class Scene:
         return self.head.pose(self.canonical, told, self.head.motion(self.points))
 
     def some(self, draws: Float[Tensor, "S"]) -> Scene:
-        """The same of as many Gaussians of each cloud as there are numbers in [0, 1), each naming one."""
+        """The same of some Gaussians, each named by a number in [0, 1); of smaller clouds proportionally fewer."""
+        whole = max(len(value) for value in self.canonical.values())
         found = {}
         for name, value in self.canonical.items():
-            picked = (draws.to(value.device) * len(value)).long()
-            found[name] = value[picked]
+            mine = draws[: -(-len(draws) * len(value) // whole)].to(value.device)
+            found[name] = value[(mine * len(value)).long()]
         return replace(self, canonical=found)
 
 
@@ -132,17 +134,17 @@ def emotion_track(va: Float[Tensor, "F 2"], fps: float) -> EmotionTrack:
 
 @dataclass(frozen=True)
 class LandmarkTeacher:
-    """The avatar's emotion stage: what the landmarks of speech become, as `emotion: landmarks` would be posed by them.
+    """The avatar's emotion stage: the head as the landmarks' warp poses it under what that makes of speech.
 
-    The emotion is added as in synthesis: whole, but for the lids of an eye that is shut.
+    The emotion is added as in synthesis: whole, but for the lids of an eye that is shut; the deformer keeps lips shut
+    that speech shuts. Branches hear speech alone, for of emotions they have learnt nothing.
 
     Attributes:
         deformer: The emotion stage.
         landmarks: The capture's.
-        person: Whose blendshapes go with which landmarks.
         eyes: What shut eyes take.
-        config: Which blendshapes are listened to.
-        head: Whose basis and scheme.
+        scheme: The landmarks that pose the head.
+        warp: Where they take a head that has no warp of its own; None if it has one.
     """
 
     emotions: ClassVar[int] = 8
@@ -150,45 +152,47 @@ class LandmarkTeacher:
 
     deformer: EmotionDeformer
     landmarks: LandmarkTrack
-    person: Person
     eyes: OpenEyes
-    config: GaussianConfig
-    head: Head
+    scheme: Scheme
+    warp: ForwardWarp | None
 
     @classmethod
-    def of(cls, deformer: EmotionDeformer, config: GaussianConfig, data: TrainingData, head: Head) -> LandmarkTeacher:
+    def of(cls, deformer: EmotionDeformer, data: TrainingData, head: Head) -> LandmarkTeacher:
         """For a capture."""
-        person = Person.from_capture(data.capture, data.train)
-        eyes = OpenEyes.of(person.neutral, person.landmarks[person.bank])
-        return cls(deformer, data.capture.landmarks, person, eyes, config, head)
+        tracks = data.capture.tracks
+        eyes = OpenEyes.of(tracks.neutral.float(), tracks.landmarks[data.train].float())
+        own = (
+            None
+            if head.forward_warp is not None
+            else ForwardWarp.of(Warper.around(head.template, head.config.warp_side))
+        )
+        return cls(deformer, data.capture.landmarks, eyes, scheme_of(head.basis), own)
 
     @torch.no_grad()
-    def faces(self, frames: Int64[Tensor, "F"], va: Float[Tensor, "F 2"]) -> tuple[LandmarkTrack, Blendshapes]:
-        """Landmarks and blendshapes of these frames, each with its emotion."""
+    def faces(self, frames: Int64[Tensor, "F"], va: Float[Tensor, "F 2"]) -> LandmarkTrack:
+        """Landmarks of these frames, each with its emotion."""
         track = LandmarkTrack(self.landmarks.points[frames].float(), self.landmarks.scheme, self.landmarks.fps)
         change = self.deformer.deform(track, emotion_track(va, track.fps)).points - track.points
-        points = track.points + change * self.eyes.take(track.points)
-        moved = self.person.scores(points) - self.person.scores(track.points)
-        scores = (self.person.blendshapes[frames] + moved).clamp(0, 1)
-        return LandmarkTrack(points, track.scheme, track.fps), Blendshapes(scores)
+        return LandmarkTrack(track.points + change * self.eyes.take(track.points), track.scheme, track.fps)
 
     def lesson(self, frames: Int64[Tensor, "F"], va: Float[Tensor, "F 2"]) -> dict[str, Tensor]:
-        """Emotional landmarks, their components and the blendshapes that go with them; see `Teacher`."""
-        landmarks, scores = self.faces(frames, va)
-        drive, basis = Drive(landmarks, blendshapes=scores), self.head.basis
-        return {
-            "points": in_scheme(landmarks, scheme_of(basis), NAME).points,
-            "landmarks": component_features(drive, basis, NAME)[:, : 0 if self.config.condition == "audio" else None],
-            "scores": upper_scores(drive, self.config.blendshapes, NAME),
-        }
+        """Emotional landmarks; see `Teacher`."""
+        return {"points": in_scheme(self.faces(frames, va), self.scheme, NAME).points}
 
     @torch.no_grad()
     def wanted(self, scene: Scene, lesson: Mapping[str, Tensor]) -> dict[str, Posed]:
-        """The head posed by emotional landmarks and blendshapes, without its emotion branch."""
-        told = replace(scene.condition, landmarks=lesson["landmarks"], scores=lesson["scores"], va=torch.zeros(2)).to(
-            scene.head.device
-        )
-        return scene.head.pose(scene.canonical, told, scene.head.motion(lesson["points"]), SPEECH)
+        """The head posed by emotional landmarks, without its emotion branch."""
+        motion = scene.head.motion(lesson["points"])
+        posed = scene.head.pose(scene.canonical, scene.condition, motion, SPEECH)
+        if self.warp is not None:
+            places, device = scene.canonical["face.means"].detach(), scene.head.device
+            (now, stretch), (spoken, before) = (
+                self.warp.field(points).to(device).read(places) for points in (lesson["points"], scene.points)
+            )
+            face = posed["face"]
+            stretch = stretch @ torch.linalg.pinv(before)
+            posed["face"] = replace(face, means=face.means + now - spoken, stretch=stretch)
+        return posed
 
     def geometry(
         self, scene: Scene, va: Float[Tensor, "2"], lesson: Mapping[str, Tensor], weights: Mapping[str, float]
@@ -333,7 +337,7 @@ class Distiller:
                 "has not been trained",
                 "Train it first: realtalk train CAPTURE -o AVATAR --stage emotion",
             )
-        return cls(LandmarkTeacher.of(data.deformer, config, data, head))
+        return cls(LandmarkTeacher.of(data.deformer, data, head))
 
     def batch(self, frames: Int64[Tensor, "F"], generator: torch.Generator) -> dict[str, Tensor]:
         """A step's emotions of each of its frames of the capture, `F E …`: `va`, and the `lesson.…`; and `draws`."""

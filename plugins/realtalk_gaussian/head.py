@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +23,7 @@ from realtalk_gaussian.branches import Branch, Known
 from realtalk_gaussian.cloud import LEAST_SCALE, MOST_SCALE, Cloud
 from realtalk_gaussian.condition import EMOTION_CODE, AudioScale, FrameCondition, MotionCode, emotion_code
 from realtalk_gaussian.config import GaussianConfig
-from realtalk_gaussian.rigid import PARTS, motions, moved_rigidly
+from realtalk_gaussian.rigid import CHIN68, CHIN478, PARTS, TEETH_SHARE, motions, moved_rigidly
 from realtalk_gaussian.seeding import seed_clouds
 
 BRANCHES = frozenset({"face", "mouth", "emotion"})
@@ -191,7 +191,8 @@ class Head(nn.Module):
             capture, data.train, template, low, high, warp, config.gaussians, config.sh_degree, data.generator(0, 41)
         )
         audio = None if config.condition == "components" else AudioScale.fit(data.features)
-        box = torch.cat((low, (high - low).amax()[None]))
+        low, high = torch.minimum(low, face.means.amin(0)), torch.maximum(high, face.means.amax(0))
+        box = torch.cat((low, (high - low).amax()[None])).detach()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(data.seed)
             return cls(config, basis, template, box, face, mouth, audio)
@@ -251,7 +252,11 @@ class Head(nn.Module):
             values = {key[len(name) + 1 :]: v for key, v in canonical.items() if key.startswith(f"{name}.")}
             offsets = branch.offsets(known, told) if told is not None and name in branches else None
             layer = self._posed(values, offsets, motion)
-            posed[name] = self._emotional(layer, condition.va) if emotional else layer
+            if emotional and name == "face":
+                layer = self._emotional(layer, condition.va)
+            elif emotional and motion is not None:
+                layer = self._with_jaw(layer, values["follow"], condition.va, motion)
+            posed[name] = layer
         return posed
 
     def _posed(self, values: dict[str, Tensor], offsets: Tensor | None, motion: Motion | None) -> Posed:
@@ -272,19 +277,28 @@ class Head(nn.Module):
             shade = SHADE * offsets[:, 10:] if offsets.shape[1] > 10 else None
         return Posed(means, scales, rotations, stretch, values["opacities"], values["colours"], shade, normals)
 
-    def _emotional(self, layer: Posed, va: Float[Tensor, "2"]) -> Posed:
-        """Adds the emotion branch at the place where a Gaussian is by now; nothing at neutral, by construction."""
+    def _felt(self, points: Float[Tensor, "N 3"], va: Float[Tensor, "2"]) -> Float[Tensor, "N 10"]:
+        """What the emotion branch gives at places of the posed face; nothing at neutral, by construction."""
         branch = self.emotion_branch
         assert branch is not None
-        known = branch.known(self.unit(layer.means.detach()))
-        told = emotion_code(va)
-        offsets = branch.offsets(known, (told,)) - branch.offsets(known, (torch.zeros_like(told),))
+        known, told = branch.known(self.unit(points.detach())), emotion_code(va)
+        return branch.offsets(known, (told,)) - branch.offsets(known, (torch.zeros_like(told),))
+
+    def _emotional(self, layer: Posed, va: Float[Tensor, "2"]) -> Posed:
+        """Adds the emotion branch at the place where a Gaussian is by now (§2.1)."""
+        offsets = self._felt(layer.means, va)
         means, scales, rotations = _displaced(layer.means, layer.scales, layer.rotations, offsets)
-        if layer.normals is None:  # behind lips and lids only places change
-            scales, rotations = layer.scales, layer.rotations
-        return Posed(
-            means, scales, rotations, layer.stretch, layer.opacities, layer.colours, layer.shade, layer.normals
-        )
+        return replace(layer, means=means, scales=scales, rotations=rotations)
+
+    def _with_jaw(self, layer: Posed, follow: Float[Tensor, "N 3"], va: Float[Tensor, "2"], motion: Motion) -> Posed:
+        """What lies behind the lips: the jaw goes where the emotion branch takes the chin, skull and eyes stay.
+
+        Teeth are too near to the lips for one smooth field to move one and not the other.
+        """
+        jaw = motion.parts[0, :, 3] / TEETH_SHARE
+        chin = self.template[list(CHIN478 if len(self.template) == 478 else CHIN68)].mean(0).to(jaw) + jaw
+        moved = MOVE * TEETH_SHARE * self._felt(chin[None], va)[:, :3]
+        return replace(layer, means=layer.means + follow[:, :1] * moved)
 
     def draw(
         self,
