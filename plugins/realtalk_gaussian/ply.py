@@ -12,7 +12,7 @@ Axes: what is trained on COLMAP's cameras has y down, and viewers turn a file by
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from realtalk_core.atomic import atomic_file
-from realtalk_core.nn.splatting import rotation_matrices
+from realtalk_core.nn.splatting import View, covariances, project, rasterise, rotation_matrices
 from realtalk_gaussian.cloud import FLAT
 from realtalk_gaussian.head import Posed
 
@@ -33,6 +33,10 @@ TURN = (-1.0, -1.0, 1.0)
 """The half turn about z, by axis."""
 SH_SIGNS = (1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1)
 """What the half turn makes of each spherical harmonic up to degree 3: it is even or odd in (x, y)."""
+TUCK_CM = 0.3
+"""How far behind the face's surface lies what it covers."""
+FRONT_SIDE, FAR_CM = 256, 1000.0
+"""Side in pixels, and distance, of the look from the front that finds that surface."""
 LEAST_OPACITY = 1e-6
 LEAST_SCALE = 1e-4
 """Of an axis that a stretch has flattened, cm."""
@@ -64,8 +68,13 @@ class Splats:
     @classmethod
     @torch.no_grad()
     def of(cls, layers: Sequence[Posed]) -> Splats:
-        """Layers of one frame as one set, in head space: stretches go into scales, shades into colours."""
-        parts = [_plain(layer) for layer in layers]
+        """Layers of one frame, front to back, as one set in head space.
+
+        Stretches go into scales, shades into colours. The head draws each layer behind the one before it, viewers sort
+        by depth: what lies on or before the face is moved back behind it.
+        """
+        face, *hidden = (_plain(layer) for layer in layers)
+        parts = [face, *(tucked(part, face) for part in hidden)]
         return cls(*(torch.cat([getattr(part, name) for part in parts]).cpu() for name in cls.__slots__))
 
     def turned(self) -> Splats:
@@ -87,6 +96,26 @@ def _plain(layer: Posed) -> Splats:
         scales, rotations = decomposed(layer.stretch @ (rotation_matrices(rotations) * scales[:, None, :]))
     normals = torch.zeros_like(layer.means) if layer.normals is None else layer.turned_normals()
     return Splats(layer.means, scales, rotations, layer.opacities, colours, normals)
+
+
+def tucked(hidden: Splats, face: Splats) -> Splats:
+    """Gaussians that, seen from the front, are covered by the face and no deeper than it, moved back along z."""
+    low, high = face.means.amin(0), face.means.amax(0)
+    middle, side = (low + high) / 2, float((high - low)[:2].max()) * 1.1
+    pose = torch.diag(face.means.new_tensor([1.0, -1.0, -1.0, 1.0]))
+    pose[:3, 3] = torch.stack((middle[0], middle[1], high[2] + FAR_CM))
+    focal = FRONT_SIDE * FAR_CM / side
+    intrinsics = pose.new_tensor([[focal, 0, FRONT_SIDE / 2], [0, focal, FRONT_SIDE / 2], [0, 0, 1]])
+    view = View(pose, intrinsics, FRONT_SIDE, FRONT_SIDE)
+    screen = project(face.means, covariances(face.scales, face.rotations), view, face.opacities)
+    drawn = rasterise(screen, face.opacities, face.means[:, 2:].contiguous(), view)
+    surface = drawn.picture[..., 0] / drawn.alpha.clamp(min=0.5)
+    seen = (hidden.means - pose[:3, 3]) @ pose[:3, :3]
+    columns, rows = ((focal * seen[:, k] / seen[:, 2] + FRONT_SIDE / 2).long().clamp(0, FRONT_SIDE - 1) for k in (0, 1))
+    behind = torch.minimum(hidden.means[:, 2], surface[rows, columns] - TUCK_CM)
+    means = hidden.means.clone()
+    means[:, 2] = torch.where(drawn.alpha[rows, columns] > 0.5, behind, means[:, 2])
+    return replace(hidden, means=means)
 
 
 def decomposed(factors: Float[Tensor, "N 3 3"]) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N 4"]]:

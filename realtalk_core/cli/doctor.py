@@ -34,7 +34,8 @@ _OPTIONAL = {
     "face-alignment": 'FAN tracker: pip install "realtalk[face-alignment]"',
     "espeakng-loader": 'voice espeak: pip install "realtalk[espeak]" (GPL-3.0)',
     "transformers": 'voice vits: pip install "realtalk[vits]"',
-    "gsplat": "CUDA rasteriser of Gaussian splatting, for machines with a GPU",
+    "gsplat": "CUDA rasteriser of the renderer gaussian, for machines with a GPU: "
+    'pip install "realtalk[gsplat]" (compiles with nvcc on first use)',
     "tinycudann": "CUDA hash encoding, for machines with a GPU: pip install "
     '"git+https://github.com/NVlabs/tiny-cuda-nn/#subdirectory=bindings/torch"',
 }

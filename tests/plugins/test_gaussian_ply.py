@@ -123,12 +123,37 @@ def test_upright_and_facing_after_the_viewers_half_turn(tmp_path):
     assert world[1].argmax() == 2
 
 
+def wall(z, hole=0.0, count=40):
+    """A dense square of Gaussians at a depth, with a round hole in its middle."""
+    across = torch.linspace(-5, 5, count)
+    places = torch.cartesian_prod(across, across)
+    places = places[places.norm(dim=1) >= hole]
+    n = len(places)
+    means = torch.cat((places, torch.full((n, 1), float(z))), 1)
+    turns = torch.tensor([[1.0, 0, 0, 0]]).expand(n, 4)
+    normals = torch.tensor([[0.0, 0, 1]]).expand(n, 3)
+    return Posed(
+        means, torch.full((n, 3), 0.2), turns, None, torch.full((n,), 0.95), torch.zeros(n, 1, 3), None, normals
+    )
+
+
 def test_layers_in_one_file_and_what_has_no_normals(tmp_path):
     face, mouth = layer(5), layer(3, shade=False, normals=False, seed=1)
+    mouth = replace(mouth, means=mouth.means - torch.tensor([0.0, 0, 50]))
     found = loaded(write_ply(tmp_path / "head.ply", Splats.of([face, mouth]), "cm"))
     assert len(found["means"]) == 8
     assert not found["normals"][5:].any()
     torch.testing.assert_close(found["means"][5:], mouth.means * TURN)
+
+
+def test_what_the_face_covers_goes_behind_it():
+    """The head draws teeth and eyes behind the skin whatever their depths; viewers sort by depth."""
+    places = torch.tensor([[3.0, 3, 0.4], [3, -3, -2], [0, 0, 0.4], [9, 9, 0.4]])
+    hidden = replace(layer(4, degree=0, shade=False, normals=False), means=places)
+    moved = Splats.of([wall(0.0, hole=1.5), hidden]).means[-4:]
+    assert moved[0, 2] == pytest.approx(-0.3, abs=0.02)  # covered and in front: behind the wall now
+    torch.testing.assert_close(moved[0, :2], places[0, :2])
+    torch.testing.assert_close(moved[1:], places[1:])  # behind already, in the open mouth, beside the face
 
 
 def test_extremes_stay_finite(tmp_path):
