@@ -88,17 +88,19 @@ def close(found: list[Tensor], wanted: list[Tensor]) -> None:
         assert float((mine - theirs).abs().max()) <= 2e-4 * max(1e-3, float(theirs.abs().max()))
 
 
-@pytest.mark.parametrize("part", [False, True])
-def test_pictures_and_gradients_are_the_cpus(part: bool, gsplat: None) -> None:
-    region = None
+@pytest.mark.parametrize(("part", "opaque"), [(False, False), (True, False), (False, True)])
+def test_pictures_and_gradients_are_the_cpus(part: bool, opaque: bool, gsplat: None) -> None:
+    region, some = None, cloud()
+    if opaque:  # what is behind must stop being drawn at the same Gaussian
+        some["opacities"], some["scales"] = 1 - 0.02 * some["opacities"], 2 * some["scales"]
     if part:
         region = torch.zeros(HEIGHT, WIDTH, dtype=torch.bool)
         region[20:30, 3] = region[50, 39] = True
-    here = drawn(cloud(), view(), region)
+    here = drawn(some, view(), region)
     assert float(here[1].detach().max()) > 0.5
     with pretending():
         there = drawn(
-            {name: part.to("cuda") for name, part in cloud().items()},
+            {name: numbers.to("cuda") for name, numbers in some.items()},
             view().to("cuda"),
             None if region is None else region.to("cuda"),
         )
