@@ -92,19 +92,19 @@ class GaussianConfig(ComponentConfig):
     steps: int = Field(1500, ge=1)
     """Training steps."""
 
-    frames_per_step: int = Field(4, ge=1, le=64)
+    frames_per_step: int = Field(2, ge=1, le=64)
     """Frames that a training step draws."""
 
-    share_canonical: float = Field(0.15, ge=0.0, le=1.0)
+    share_canonical: float = Field(0.1, ge=0.0, le=1.0)
     """Share of the steps that learn the still head, moved by the warp alone."""
 
     share_emotion: float = Field(0.15, ge=0.0, le=1.0)
     """Share of the steps that teach the emotion branch, where there is one."""
 
-    share_finetune: float = Field(0.1, ge=0.0, le=1.0)
+    share_finetune: float = Field(0.05, ge=0.0, le=1.0)
     """Share of the steps that only adjust colours and opacities of the whole picture."""
 
-    lr_means: float = Field(1.6e-4, gt=0.0)
+    lr_means: float = Field(5e-4, gt=0.0)
     """First learning rate of the Gaussians' centres, as a share of the head's size."""
 
     lr_scales: float = Field(5e-3, gt=0.0)
@@ -122,10 +122,10 @@ class GaussianConfig(ComponentConfig):
     lr_normals: float = Field(1e-3, gt=0.0)
     """First learning rate of their normals' residuals."""
 
-    lr_hash: float = Field(5e-3, gt=0.0)
+    lr_hash: float = Field(2e-2, gt=0.0)
     """First learning rate of the planes."""
 
-    lr_net: float = Field(2e-3, gt=0.0)
+    lr_net: float = Field(6e-3, gt=0.0)
     """First learning rate of the networks."""
 
     lr_fall: float = Field(0.05, gt=0.0, le=1.0)
@@ -158,16 +158,16 @@ class GaussianConfig(ComponentConfig):
     strategy: Literal["default", "mcmc", "none"] = "default"
     """How the number of Gaussians changes while training: by gsplat's default strategy, its MCMC, or not at all."""
 
-    densify_every: int = Field(50, ge=1)
+    densify_every: int = Field(100, ge=1)
     """Steps between refinements."""
 
-    densify_from: float = Field(0.05, ge=0.0, le=1.0)
-    """Share of the canonical steps after which Gaussians are split, cloned and pruned."""
+    densify_from: float = Field(0.1, ge=0.0, le=1.0)
+    """Share of the canonical and motion steps after which Gaussians are split, cloned and pruned."""
 
-    densify_until: float = Field(0.7, ge=0.0, le=1.0)
-    """Share of the canonical steps after which their number stays."""
+    densify_until: float = Field(0.6, ge=0.0, le=1.0)
+    """Share of the canonical and motion steps after which their number stays."""
 
-    grow_gradient: float = Field(2e-4, ge=0.0)
+    grow_gradient: float = Field(4e-4, ge=0.0)
     """Mean gradient of a centre, in normalised picture coordinates, above which a Gaussian is cloned or split."""
 
     grow_scale: float = Field(0.01, ge=0.0)

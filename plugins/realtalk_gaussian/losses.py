@@ -17,8 +17,8 @@ from realtalk_gaussian.normals import NormalMap
 OPENINGS = ("inside_mouth", "eyes")
 """Parts that lie behind the face."""
 EMPHASIS: dict[str, float] = {
-    "background": 1.0, "torso": 1.0, "hair_ears": 1.0, "skin": 1.0, "brows": 1.5, "eyes": 3.0, "nose": 1.0,
-    "lips": 3.0, "inside_mouth": 6.0,
+    "background": 1.0, "torso": 1.0, "hair_ears": 1.0, "skin": 1.0, "brows": 4.0, "eyes": 8.0, "nose": 1.0,
+    "lips": 8.0, "inside_mouth": 16.0,
 }  # fmt: skip
 """How much a pixel of each part counts: what speaks and looks is small."""
 
