@@ -7,7 +7,7 @@ Gaussian lies flat on it, about as wide as its neighbours are apart, in the colo
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -24,13 +24,14 @@ from realtalk_core.nn.mouth import INNER_LIPS68, depth_inside
 from realtalk_core.nn.rays import project
 from realtalk_core.nn.warp import interpolate_plane
 from realtalk_core.training.bounds import spread
+from realtalk_core.training.frame_bank import FrameBank
 from realtalk_gaussian import _seeding_kernel
 from realtalk_gaussian.cloud import Cloud, flat_colours
 from realtalk_gaussian.rigid import EYE_RADIUS, PARTS, eye_centres, motions, moved_rigidly
 
 SHARES = {"face": 0.6, "dome": 0.34, "mouth": 0.06}
 """How the Gaussians are divided."""
-DETAIL, DETAIL_CM = 3.0, 0.7
+DETAIL, DETAIL_CM = 4.0, 0.6
 """How much denser they are around eyes and lips, and how far that reaches."""
 CANDIDATES = 12
 """Random places on the face to choose each Gaussian's from."""
@@ -40,12 +41,16 @@ FLATNESS = 0.15
 """Thickness of a Gaussian as a share of its width."""
 WIDTH = 0.6
 """Its width (one standard deviation) as a share of the distance to its neighbours."""
-OPAQUE, SHEER = 0.9, 0.6
+OPAQUE, SHEER, FAINTEST = 0.9, 0.6, 0.05
 DROP = 1.1
 """How fast the dome falls back behind the face's outline, cm per cm."""
+BELIEVED = 0.7
+"""Opacity of the head from which a frame's colour counts."""
 COLOUR_FRAMES = 16
 COLOUR_SIZE = 512
-INSIDE_SHARE = 0.5
+WIDER = 1.4
+"""How far beyond the head's box the dome is looked for."""
+INSIDE_SHARE = 0.4
 """Share of the frames in whose mask a point of the dome must lie."""
 HIDDEN_CM = 0.5
 """How far teeth and eyeballs go on behind lips and lids."""
@@ -178,6 +183,11 @@ def dome_points(
 ) -> Points:
     """Points outside the face's outline, falling back from it: hair, ears, neck."""
     ring = template[outlines(len(template))["face"]]
+    middle, half = (
+        (low + high) / 2,
+        WIDER * (high - low) / 2,
+    )  # the box is the outline's in the face's plane, not behind
+    low, high = torch.cat(((middle - half)[:2], low[2:])), torch.cat(((middle + half)[:2], high[2:]))
     spacing = 1.0
     found = Points.of(*(torch.zeros(0, 3),) * 2, torch.zeros(0))
     for _ in range(4):  # the area is only known once points have been looked up in the masks
@@ -291,14 +301,19 @@ class Footage:
             votes += self._read(mask, self.pixels(points, frame, True)) > 127
         return votes >= INSIDE_SHARE * len(chosen)
 
-    def colours(self, points: Points, frames: list[int], skin: bool) -> Float[Tensor, "N 3"]:
-        """Medians of the frames' colours where the points are."""
+    def colours(self, points: Points, frames: list[int], skin: bool) -> tuple[Float[Tensor, "N 3"], Float[Tensor, "N"]]:
+        """Medians of the head's colours where the points are, what is behind it left out; and its opacity there."""
         size = min(COLOUR_SIZE, self.capture.size)
-        seen = [
-            self._read(torch.from_numpy(self.capture.frame(k, size)).float() / 255, self.pixels(points, k, skin))
-            for k in frames
-        ]
-        return torch.stack(seen).median(0).values
+        bank = FrameBank.load(self.capture, torch.tensor(frames), size)
+        seen, alphas = [], []
+        for row, frame in enumerate(frames):
+            at = self.pixels(points, frame, skin)
+            alphas.append(self._read(bank.alpha[row].float() / 255, at))
+            seen.append(self._read(bank.head[row].float() / 255, at) / alphas[-1].clamp(min=1e-3)[:, None])
+        alpha = torch.stack(alphas)
+        believed = alpha >= torch.minimum(alpha.amax(0), alpha.new_tensor(BELIEVED))
+        colours = torch.stack(seen).clamp(0, 1).where(believed[..., None], torch.nan)
+        return colours.nanmedian(0).values, alpha.mean(0)
 
     @staticmethod
     def _read(picture: Tensor, at: Float[Tensor, "N 2"]) -> Tensor:
@@ -341,16 +356,14 @@ def seed_clouds(
     some = spread(frames, COLOUR_FRAMES)
     wide = frames[lip_gap(points).topk(max(1, min(8, len(frames)))).indices].tolist()
     awake = frames[eye_opening(points).mean(1).topk(max(1, min(16, len(frames)))).indices].tolist()
-    behind = torch.where(
-        mouth.follow[:, 1:].sum(1, keepdim=True) > 0, *(footage.colours(mouth, k, False) for k in (awake, wide))
-    )
+    eyes, teeth = (footage.colours(mouth, k, False)[0] for k in (awake, wide))
+    behind = torch.where(mouth.follow[:, 1:].sum(1, keepdim=True) > 0, eyes, teeth)
     behind = behind[_shown(mouth, template)]  # what lies behind the skin looks as its nearest neighbour in the opening
     throat = (mouth.opacity > OPAQUE)[:, None]
     behind = torch.where(throat, behind.new_tensor(DARK), behind)
-    return (
-        skin.cloud(footage.colours(skin, some, True), degree, 0),
-        mouth.cloud(behind, degree, len(PARTS)),
-    )
+    rgb, alpha = footage.colours(skin, some, True)
+    skin = replace(skin, opacity=(skin.opacity * alpha).clamp(min=FAINTEST))
+    return skin.cloud(rgb, degree, 0), mouth.cloud(behind, degree, len(PARTS))
 
 
 def _shown(points: Points, template: Float[Tensor, "K 3"]) -> Tensor:
