@@ -1,6 +1,7 @@
 """Emotion labels, intensities, timelines and valence/arousal. Parsing needs no torch; building a track does.
 
 A timeline is written `"neutral@0 happy:0.8@1.5 sad@4"`: label, optional intensity, the second at which it is reached.
+In place of a label there may be a point, `valence=0.6,arousal=-0.2@1.5`.
 Between key frames the weights move over a short cross-fade before each key, so that a label holds until then.
 """
 
@@ -33,16 +34,29 @@ VALENCE_AROUSAL: dict[str, tuple[float, float]] = {
 }  # fmt: skip
 """Where each label lies on Russell's circumplex; after Russell & Mehrabian 1977 (contempt by AffectNet's means)."""
 
+AXES = ("valence", "arousal")
+
 CROSS_FADE_SECONDS = 0.4
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key of a timeline."""
+    """One key of a timeline: a label with its intensity, or valence and arousal in its place."""
 
     seconds: float
     label: str
     intensity: float
+    va: tuple[float, float] | None = None
+
+    @property
+    def values(self) -> list[float]:
+        """The eight weights, then valence and arousal."""
+        if self.va is not None:
+            return [*weights_from_va(*self.va), *self.va]
+        weights = [0.0] * len(LABELS)
+        weights[NEUTRAL] = 1.0 - self.intensity
+        weights[LABELS.index(self.label)] += self.intensity
+        return [*weights, *(self.intensity * axis for axis in VALENCE_AROUSAL[self.label])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +64,6 @@ class EmotionPlan:
     """A parsed `--emotion` or `--valence/--arousal`: keys in time order, the first at or before 0 s."""
 
     keys: tuple[Key, ...] = ()
-    va: tuple[float, float] | None = None
 
     def track(self, frames: int, fps: float, start: int = 0) -> EmotionTrack:
         """The plan sampled at video frames `start … start + frames - 1` (frame k is at (k + 0.5) / fps seconds)."""
@@ -58,30 +71,19 @@ class EmotionPlan:
 
         from realtalk_core.types import EmotionTrack
 
-        if self.va is not None:
-            weights = torch.tensor(weights_from_va(*self.va)).expand(frames, 8).contiguous()
-            return EmotionTrack(weights, torch.tensor(self.va).expand(frames, 2).contiguous(), fps)
-        rows = [self.weights_at((start + k + 0.5) / fps) for k in range(frames)]
-        weights = torch.tensor(rows, dtype=torch.float32).reshape(frames, 8)
-        table = torch.tensor([VALENCE_AROUSAL[label] for label in LABELS])
-        return EmotionTrack(weights, (weights @ table).clamp(-1, 1), fps)
+        rows = [self.values_at((start + k + 0.5) / fps) for k in range(frames)]
+        values = torch.tensor(rows, dtype=torch.float32).reshape(frames, len(LABELS) + 2)
+        return EmotionTrack(values[:, : len(LABELS)].contiguous(), values[:, len(LABELS) :].contiguous(), fps)
 
-    def weights_at(self, seconds: float) -> list[float]:
-        """The eight weights at one moment."""
-        now = _one_hot(self.keys[0])
+    def values_at(self, seconds: float) -> list[float]:
+        """The eight weights, valence and arousal at one moment."""
+        now = self.keys[0].values
         for key in self.keys[1:]:
             fade = (seconds - (key.seconds - CROSS_FADE_SECONDS / 2)) / CROSS_FADE_SECONDS
             fade = min(1.0, max(0.0, fade))
             fade = fade * fade * (3 - 2 * fade)
-            now = [a + (b - a) * fade for a, b in zip(now, _one_hot(key), strict=True)]
+            now = [a + (b - a) * fade for a, b in zip(now, key.values, strict=True)]
         return now
-
-
-def _one_hot(key: Key) -> list[float]:
-    weights = [0.0] * len(LABELS)
-    weights[NEUTRAL] = 1.0 - key.intensity
-    weights[LABELS.index(key.label)] += key.intensity
-    return weights
 
 
 def label_index(name: str) -> int:
@@ -101,29 +103,73 @@ def label_index(name: str) -> int:
 
 
 def parse_emotion(text: str) -> EmotionPlan:
-    """Parses a label, a label with intensity, or a timeline.
+    """Parses a label, a label with intensity, valence and arousal, or a timeline of these.
 
     Raises:
-        UserError: naming the word at fault: unknown label, intensity outside [0, 1], bad or unordered time.
+        UserError: naming the word at fault: unknown label, intensity outside [0, 1], valence or arousal outside
+            [-1, 1], bad or unordered time.
 
     >>> parse_emotion("happy:0.7").keys
-    (Key(seconds=0.0, label='happy', intensity=0.7),)
+    (Key(seconds=0.0, label='happy', intensity=0.7, va=None),)
+    >>> parse_emotion("valence=0.5, arousal=-0.2").keys[0].va
+    (0.5, -0.2)
     >>> [k.seconds for k in parse_emotion("neutral@0 sad@4").keys]
     [0.0, 4.0]
     """
-    words = text.replace(",", " ").split()
+    words = _joined(text.replace(",", " ").split())
     if not words:
         raise UserError("--emotion is empty", "Write a label such as happy, happy:0.7 or 'neutral@0 happy:0.8@1.5'.")
     keys = [_parse_key(word, alone=len(words) == 1) for word in words]
     for before, after in pairwise(keys):
         if after.seconds <= before.seconds:
             raise UserError(
-                f"--emotion: {after.label}@{after.seconds:g} does not come after {before.label}@{before.seconds:g}",
+                f"--emotion: {_named(after)} does not come after {_named(before)}",
                 "Write the times of a timeline in rising order.",
             )
     if keys[0].seconds > 0:
         keys.insert(0, Key(0.0, "neutral", 1.0))
     return EmotionPlan(tuple(keys))
+
+
+def _joined(words: list[str]) -> list[str]:
+    """The words with valence and arousal that stand beside each other made one."""
+    out: list[str] = []
+    for word in words:
+        axis, before = _axis(word), _axis(out[-1]) if out else ""
+        if axis and before and axis != before and "," not in out[-1] and "@" not in out[-1]:
+            out[-1] += f",{word}"
+        else:
+            out.append(word)
+    return out
+
+
+def _axis(word: str) -> str:
+    """`valence` or `arousal`, where a word gives one of them; else empty."""
+    name, equals, _ = word.partition("=")
+    return name.lower() if equals and name.lower() in AXES else ""
+
+
+def _named(key: Key) -> str:
+    name = key.label if key.va is None else f"valence={key.va[0]:g},arousal={key.va[1]:g}"
+    return f"{name}@{key.seconds:g}"
+
+
+def _point(name: str, word: str) -> tuple[float, float]:
+    """Valence and arousal of `valence=V,arousal=A`; one that is not given is 0."""
+    found = dict.fromkeys(AXES, 0.0)
+    for part in name.split(","):
+        axis, _, amount = part.partition("=")
+        axis = axis.lower()
+        if axis not in AXES:
+            raise UserError(
+                f"--emotion: unknown {axis!r} in {word!r}{did_you_mean(axis, AXES)}", "Write valence=V,arousal=A."
+            )
+        found[axis] = _number(amount, word, axis)
+        if not -1 <= found[axis] <= 1:
+            raise UserError(
+                f"--emotion: {axis} {found[axis]:g} in {word!r} is outside -1 to 1", "Write a number between -1 and 1."
+            )
+    return found["valence"], found["arousal"]
 
 
 def _parse_key(word: str, alone: bool) -> Key:
@@ -140,6 +186,8 @@ def _parse_key(word: str, alone: bool) -> Key:
         raise UserError(
             f"--emotion: {word!r} has no time", "In a timeline each entry ends in @SECONDS, such as happy:0.8@1.5."
         )
+    if "=" in name:
+        return Key(seconds, "neutral", 0.0, _point(name, word))
     if colon:
         intensity = _number(amount, word, "intensity")
         if not 0 <= intensity <= 1:
@@ -195,4 +243,4 @@ def parse_va(valence: float, arousal: float) -> EmotionPlan:
     for name, value in (("--valence", valence), ("--arousal", arousal)):
         if not -1 <= value <= 1:
             raise UserError(f"{name} {value:g} is outside -1 to 1", "Write a number between -1 and 1.")
-    return EmotionPlan(va=(valence, arousal))
+    return EmotionPlan((Key(0.0, "neutral", 0.0, (valence, arousal)),))

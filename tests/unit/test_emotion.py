@@ -70,6 +70,25 @@ def test_every_point_gives_weights_that_sum_to_one(valence, arousal):
     assert track.va[1].tolist() == pytest.approx([valence, arousal], abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    "text", ["valence=0.6,arousal=-0.3", "arousal=-0.3 valence=0.6", "Valence=0.6, arousal=-0.3@0"]
+)
+def test_a_point_may_stand_in_place_of_a_label(text):
+    track, same = parse_emotion(text).track(3, 25.0), parse_va(0.6, -0.3).track(3, 25.0)
+    assert torch.equal(track.weights, same.weights)
+    assert torch.equal(track.va, same.va)
+    assert track.va[0].tolist() == pytest.approx([0.6, -0.3])
+
+
+def test_a_timeline_may_mix_labels_and_points():
+    track = parse_emotion("happy:0.5@0 valence=-0.4,arousal=0.2@1 arousal=-0.5@2 sad@3").track(100, 25.0)
+    rows = {0: (0.405, 0.255), 38: (-0.4, 0.2), 63: (0.0, -0.5), 99: VALENCE_AROUSAL["sad"]}
+    for frame, point in rows.items():
+        assert track.va[frame].tolist() == pytest.approx(point, abs=1e-6)
+    assert track.weights.sum(1).tolist() == pytest.approx([1] * 100, abs=1e-5)
+    assert (track.va[1:] - track.va[:-1]).abs().max() < 0.25
+
+
 def test_intensity_grows_with_the_radius():
     away = [1 - parse_va(r * 0.8, r * 0.5).track(1, 25.0).weights[0, NEUTRAL].item() for r in (0, 0.25, 0.5, 1)]
     assert away == sorted(away)
@@ -88,6 +107,11 @@ def test_intensity_grows_with_the_radius():
         ("happy sad@2", "'happy' has no time"),
         ("happy@1 sad@1", "does not come after"),
         ("happy:-0.1", "outside 0 to 1"),
+        ("valence=2", "valence 2 in 'valence=2' is outside -1 to 1"),
+        ("valence=0.1,arousal=x", "'x' in 'valence=0.1,arousal=x' is no arousal"),
+        ("valense=0.1", "did you mean 'valence'"),
+        ("valence=0.1 valence=0.2", "'valence=0.1' has no time"),
+        ("happy@2 valence=0.5,arousal=0.1@1", "valence=0.5,arousal=0.1@1 does not come after happy@2"),
     ],
 )
 def test_mistakes_name_the_word(text, message):
