@@ -37,7 +37,8 @@ def register(app: typer.Typer) -> None:
             str | None,
             typer.Option(
                 help="A label (happy), a label with intensity (happy:0.7), a point (valence=0.6,arousal=-0.2), or a "
-                "timeline of these ('neutral@0 happy:0.8@1.5 sad@4'). Labels: angry contempt disgust fear happy neutral sad surprise."
+                "timeline of these ('neutral@0 happy:0.8@1.5 sad@4'). Labels: angry contempt disgust fear happy "
+                "neutral sad surprise."
             ),
         ] = None,
         valence: Annotated[float | None, typer.Option(help="-1 (unpleasant) to 1 (pleasant).")] = None,
