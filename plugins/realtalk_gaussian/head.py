@@ -30,6 +30,9 @@ BRANCHES = frozenset({"face", "mouth", "emotion"})
 LAYERS = ("face", "mouth")
 MOVE, SHADE = 0.2, 0.1
 """What a branch's output of 1 means: centimetres (and logarithms of scales, and quaternions), and colour."""
+LIMITS = (*3 * (3.0,), *3 * (2.5,), *4 * (1.5,), *3 * (1.5,))
+"""Most that the branches of face and mouth may give (0.6 cm, 0.5 in a scale's logarithm, 0.3, 0.15): about what one
+output in a thousand reaches in training. Told of a face unlike any filmed, a branch without bounds swells Gaussians."""
 BEHIND = 1000.0
 """Added to the depths of what lies behind the face where both layers are drawn at once, cm."""
 FAR = 1000.0
@@ -273,6 +276,8 @@ class Head(nn.Module):
         scales, rotations, shade = values["scales"], values["rotations"], None
         normals = None if "follow" in values else values["normals"]
         if offsets is not None:
+            limits = offsets.new_tensor(LIMITS[: offsets.shape[1]])
+            offsets = limits * torch.tanh(offsets / limits)
             means, scales, rotations = _displaced(means, scales, rotations, offsets)
             shade = SHADE * offsets[:, 10:] if offsets.shape[1] > 10 else None
         return Posed(means, scales, rotations, stretch, values["opacities"], values["colours"], shade, normals)

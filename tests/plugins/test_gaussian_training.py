@@ -19,6 +19,7 @@ from realtalk_core.training.loop import LoopOptions, StageFiles, StageTraining, 
 from realtalk_core.types import AudioFeatures
 from realtalk_gaussian import realtalk_components
 from realtalk_gaussian.cloud import Cloud
+from realtalk_gaussian.condition import FrameCondition
 from realtalk_gaussian.config import GaussianConfig
 from realtalk_gaussian.loss_table import DEFAULT, complete
 from realtalk_gaussian.losses import Truth, emphasis, normal_losses, opening_loss, picture_losses, weighed
@@ -257,3 +258,19 @@ def test_what_colours_owe_to_the_view_learns_at_a_twentieth():
     optimizer.step()
     assert slow.clouds[0].colours.detach()[:, :1].allclose(torch.tensor(-0.02))
     assert cloud.colours.detach()[:, 1:].allclose(torch.tensor(-0.001))
+
+
+def test_a_branch_told_of_a_face_unlike_any_filmed_stays_within_bounds(data):
+    head = GaussianRenderer.for_training(TINY, data).trainer.head
+    torch.nn.init.normal_(head.face_branch.out.weight, std=30.0, generator=torch.Generator().manual_seed(0))
+    said = head.code.sizes
+    condition = FrameCondition(
+        torch.full((TINY.components,), 4.5), torch.ones(said[1]), torch.zeros(1, 0), torch.zeros(2)
+    )
+    canonical = {name: value.detach() for name, value in head.requires_grad_(False).canonical().items()}
+    moved, still = (head.pose(canonical, condition, None, acting)["face"] for acting in (("face",), ()))
+    grown = (moved.scales / still.scales).log().abs()
+    shifted = (moved.means - still.means).abs()
+    assert 0.3 < float(grown.max()) <= 0.5 + 1e-5
+    assert 0.4 < float(shifted.max()) <= 0.6 + 1e-5
+    assert float(moved.shade.abs().max()) <= 0.15 + 1e-6
