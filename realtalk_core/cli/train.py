@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,8 +36,11 @@ def register(app: typer.Typer) -> None:
         capture: Annotated[Path, typer.Argument(help="A capture folder (realtalk capture).", metavar="CAPTURE")],
         output: Annotated[Path, typer.Option("-o", "--output", help="The avatar's folder.", metavar="AVATAR")],
         stage: Annotated[
-            str, typer.Option(help="audio, landmarks, emotion, renderer or all.", metavar="STAGE")
-        ] = "all",
+            list[str] | None,
+            typer.Option(
+                help="audio, landmarks, emotion or renderer; repeatable. All of them by default.", metavar="STAGE"
+            ),
+        ] = None,
         config: ConfigOption = None,
         preset: PresetOption = None,
         sets: SetOption = None,
@@ -52,9 +56,10 @@ def register(app: typer.Typer) -> None:
         device: DeviceOption = "auto",
     ) -> None:
         """Trains every stage on a capture and writes the avatar. Ctrl-C saves; --resume goes on to the same result."""
-        stages = _stages(stage)
-        _check_output(output, resume, force, partial=stage != "all")
-        existing = (output / "avatar.yaml").is_file() and not force and (resume or stage != "all")
+        named = [] if "all" in (stage or []) else stage or []
+        stages = _stages(stage or [])
+        _check_output(output, resume, force, partial=bool(named))
+        existing = (output / "avatar.yaml").is_file() and not force and (resume or bool(named))
         chosen = _merged(output, config, preset, sets or [], stages, resume) if existing else None
         chosen = chosen or configuration(config, preset, sets)
 
@@ -89,22 +94,21 @@ def register(app: typer.Typer) -> None:
             try:
                 session.run()
             except TrainingStopped as stopped:
-                note(f"\n{stopped}\n  Go on with: realtalk train {capture} -o {output}{_stage_flag(stage)} --resume")
+                note(f"\n{stopped}\n  Go on with: realtalk train {capture} -o {output}{_stage_flags(named)} --resume")
                 raise typer.Exit(130) from None
         _summary(session, spoken)
 
 
-def _stages(stage: str) -> tuple[Stage, ...]:
-    if stage == "all":
-        return PIPELINE_STAGES
-    found = tuple(s for s in PIPELINE_STAGES if s == stage)
-    if not found:
-        raise UserError(f"--stage: unknown stage {stage!r}{did_you_mean(stage, [*PIPELINE_STAGES, 'all'])}")
-    return found
+def _stages(named: Sequence[str]) -> tuple[Stage, ...]:
+    """The stages to train, in the pipeline's order."""
+    for stage in named:
+        if stage not in (*PIPELINE_STAGES, "all"):
+            raise UserError(f"--stage: unknown stage {stage!r}{did_you_mean(stage, [*PIPELINE_STAGES, 'all'])}")
+    return tuple(s for s in PIPELINE_STAGES if s in named) if named and "all" not in named else PIPELINE_STAGES
 
 
-def _stage_flag(stage: str) -> str:
-    return "" if stage == "all" else f" --stage {stage}"
+def _stage_flags(named: Sequence[str]) -> str:
+    return "".join(f" --stage {stage}" for stage in named)
 
 
 def _check_output(output: Path, resume: bool, force: bool, partial: bool) -> None:
@@ -195,8 +199,7 @@ def _summary(session: Session, spoken: object) -> None:
     missing = [stage for stage, chosen in session.config.stages.items() if _untrained(session.folder, stage, chosen)]
     if missing:
         say(f"It cannot speak yet: {', '.join(missing)} not trained. Next:")
-        for stage in missing:
-            say(f"  realtalk train {session.capture.path} -o {session.folder} --stage {stage}")
+        say(f"  realtalk train {session.capture.path} -o {session.folder}{_stage_flags(missing)}")
         return
     say(f"Next: realtalk synthesize {session.folder} --audio SPEECH --emotion happy:0.7 -o out.mp4")
 
