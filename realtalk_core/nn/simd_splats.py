@@ -198,8 +198,10 @@ def _folded(b: Any, vectors: Sequence[Any]) -> Any:
     nothing, second = ir.Constant(_FLOATS, ir.Undefined), LANES
     quarters = ((0, 1, second // 4, second // 4 + 1), (0, 2, second // 4, second // 4 + 2))
     lanes = ((0, 1, second, second + 1), (0, 2, second, second + 2))
-    steps = [([4 * q + lane for q in pick for lane in range(4)], 4 * move) for pick, move in zip(quarters, (2, 1))]
-    steps += [([4 * q + lane for q in range(4) for lane in pick], move) for pick, move in zip(lanes, (2, 1))]
+    steps = [
+        ([4 * q + k for q in pick for k in range(4)], 4 * move) for pick, move in zip(quarters, (2, 1), strict=True)
+    ]
+    steps += [([4 * q + k for q in range(4) for k in pick], move) for pick, move in zip(lanes, (2, 1), strict=True)]
     order = [k % 4 * 4 + k // 4 for k in range(LANES)]
     sums = [vectors[k] if k < len(vectors) else None for k in order]
     for pick, move in steps:

@@ -153,9 +153,9 @@ def rasterise(
 ) -> Drawn:
     """Draws Gaussians front to back (Kerbl et al. 2023, §4 and §6).
 
-    A pixel takes α = min(0.999, opacity · exp(−½ dᵀ Σ⁻¹ d)) of a Gaussian, none below 1/255, and stops before the
-    one that would leave less than 1e-4 of the light. Gradients reach centres, conics, opacities and channels; a depth map is drawn by handing
-    in the depths as a channel.
+    A pixel takes α = min(0.999, opacity · exp(−½ dᵀ Σ⁻¹ d)) of a Gaussian, none below 1/255, and stops before the one
+    that would leave less than 1e-4 of the light. Gradients reach centres, conics, opacities and channels; a depth map
+    is drawn by handing in the depths as a channel.
 
     Args:
         screen: The Gaussians as the camera sees them. Those of radius 0, or without a positive definite conic, are not
@@ -182,7 +182,7 @@ def rasterise(
 
 
 def _check(screen: Screen, opacities: Tensor, channels: Tensor, view: View, region: Tensor | None) -> None:
-    count = len(opacities)
+    count = len(screen.centres)
     given = {
         "screen.centres": (screen.centres, (count, 2)),
         "screen.conics": (screen.conics, (count, 3)),
