@@ -3,7 +3,8 @@
     python benchmarks/ablations.py CAPTURE WORK [--renderer NAME] [--steps 1300] [--only NAME...] [--size S]
 
 For `triplane_nerf` those of RealTalk's Table 3, and `silent_gates`: gates pressed to zero where no condition is needed
-(see `static_tolerance`). For `gaussian` what distinguishes it here and in EmoTalkingGaussian's Table 4.
+(see `static_tolerance`). For `gaussian` the parts it is made of, `with_normals` (EmoTalkingGaussian's normal losses) and
+`by_sound` (the papers' condition in place of landmarks).
 Trains each variant on the first 80 % of a capture with the same seed and number of steps, and measures it on the rest
 as `self_reconstruction.py` does. Results are written to `WORK/NAME.json` one by one: what is there is not done again,
 and an interrupted training goes on, so the table can be made piece by piece. Prints the table of all that are there.
@@ -27,6 +28,7 @@ from realtalk_core.training.loop import LoopOptions, StageFiles, StageTraining
 from realtalk_core.training.session import split_frames
 from realtalk_core.types import AudioFeatures
 
+NORMALS = "{normals: 0.05, normals_tv: 0.005, normals_residual: 0.001}"
 VARIANTS: dict[str, dict[str, list[str]]] = {
     "triplane_nerf": {
         "full": [],
@@ -35,6 +37,18 @@ VARIANTS: dict[str, dict[str, list[str]]] = {
         "no_blendshapes": ["renderer.blendshapes=none"],
         "no_warp": ["renderer.warp=false"],
         "silent_gates": ["renderer.gate_fade=0.4", "renderer.gate_sparsity=0.05"],
+    },
+    "gaussian": {
+        "full": [],
+        "no_attention": ["renderer.attention=false"],
+        "no_warp": ["renderer.warp=false"],
+        "no_blendshapes": ["renderer.blendshapes=none"],
+        "no_shade": ["renderer.shade=false"],
+        "no_growth": ["renderer.strategy=none"],
+        "with_normals": [
+            f"renderer.losses={{{', '.join(f'{phase}: {NORMALS}' for phase in ('canonical', 'motion'))}}}"
+        ],
+        "by_sound": ["renderer.condition=audio"],
     },
 }
 """For each renderer, its variants: what is set beside the steps."""

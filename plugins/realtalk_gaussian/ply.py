@@ -33,7 +33,7 @@ TURN = (-1.0, -1.0, 1.0)
 """The half turn about z, by axis."""
 SH_SIGNS = (1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1)
 """What the half turn makes of each spherical harmonic up to degree 3: it is even or odd in (x, y)."""
-TUCK_CM = 0.3
+TUCK_CM = 1.0
 """How far behind the face's surface lies what it covers."""
 FRONT_SIDE, FAR_CM = 256, 1000.0
 """Side in pixels, and distance, of the look from the front that finds that surface."""

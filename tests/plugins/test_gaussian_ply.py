@@ -151,7 +151,7 @@ def test_what_the_face_covers_goes_behind_it():
     places = torch.tensor([[3.0, 3, 0.4], [3, -3, -2], [0, 0, 0.4], [9, 9, 0.4]])
     hidden = replace(layer(4, degree=0, shade=False, normals=False), means=places)
     moved = Splats.of([wall(0.0, hole=1.5), hidden]).means[-4:]
-    assert moved[0, 2] == pytest.approx(-0.3, abs=0.02)  # covered and in front: behind the wall now
+    assert moved[0, 2] == pytest.approx(-1.0, abs=0.02)  # covered and in front: behind the wall now
     torch.testing.assert_close(moved[0, :2], places[0, :2])
     torch.testing.assert_close(moved[1:], places[1:])  # behind already, in the open mouth, beside the face
 
