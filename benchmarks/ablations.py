@@ -3,8 +3,8 @@
     python benchmarks/ablations.py CAPTURE WORK [--renderer NAME] [--steps 1300] [--only NAME...] [--size S]
 
 For `triplane_nerf` those of RealTalk's Table 3, and `silent_gates`: gates pressed to zero where no condition is needed
-(see `static_tolerance`). For `gaussian` the parts it is made of, `with_normals` (EmoTalkingGaussian's normal losses) and
-`by_sound` (the papers' condition in place of landmarks).
+(see `static_tolerance`). For `gaussian` the parts it is made of, `with_normals` (EmoTalkingGaussian's losses of normals)
+and `by_sound` (the papers' condition in place of landmarks).
 Trains each variant on the first 80 % of a capture with the same seed and number of steps, and measures it on the rest
 as `self_reconstruction.py` does. Results are written to `WORK/NAME.json` one by one: what is there is not done again,
 and an interrupted training goes on, so the table can be made piece by piece. Prints the table of all that are there.
@@ -45,9 +45,7 @@ VARIANTS: dict[str, dict[str, list[str]]] = {
         "no_blendshapes": ["renderer.blendshapes=none"],
         "no_shade": ["renderer.shade=false"],
         "no_growth": ["renderer.strategy=none"],
-        "with_normals": [
-            f"renderer.losses={{{', '.join(f'{phase}: {NORMALS}' for phase in ('canonical', 'motion'))}}}"
-        ],
+        "with_normals": [f"renderer.losses={{canonical: {NORMALS}, motion: {NORMALS}}}"],
         "by_sound": ["renderer.condition=audio"],
     },
 }
