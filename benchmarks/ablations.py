@@ -3,7 +3,7 @@
     python benchmarks/ablations.py CAPTURE WORK [--renderer NAME] [--steps 1300] [--only NAME...] [--size S]
 
 For `triplane_nerf` those of RealTalk's Table 3, and `silent_gates`: gates pressed to zero where no condition is needed
-(see `static_tolerance`). For `gaussian` the parts it is made of, `with_normals` (EmoTalkingGaussian's losses of normals)
+(see `static_tolerance`). For `gaussian` the parts it is made of, `with_normals` (EmoTalkingGaussian's losses of them)
 and `by_sound` (the papers' condition in place of landmarks).
 Trains each variant on the first 80 % of a capture with the same seed and number of steps, and measures it on the rest
 as `self_reconstruction.py` does. Results are written to `WORK/NAME.json` one by one: what is there is not done again,
