@@ -62,7 +62,11 @@ class EmotionDeformer(Protocol):
 
 @runtime_checkable
 class Renderer(Protocol):
-    """Landmarks to pictures."""
+    """Landmarks to pictures.
+
+    What it may count on in a drive: landmarks, the sound's features and blendshapes, in every use. In a synthesis also
+    `emotion` and, where landmarks carry one, `neutral`; with filmed faces (`realtalk_core.drives`) neither.
+    """
 
     def render(self, drive: Drive, cameras: CameraTrack) -> Iterator[FrameBatch]:
         """Yields the frames in order, in batches of the renderer's choice; a frame never depends on its batch."""
