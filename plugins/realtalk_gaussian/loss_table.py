@@ -31,6 +31,12 @@ distillation's."""
 PENDING: dict[str, str] = {"sync": "it needs a lip-sync expert, which this version does not have"}
 """Terms with a place in the table that cannot be weighed yet, and why."""
 
+NEEDED: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("canonical", "motion", "finetune"), ("l1", "dssim", "lpips", "alpha", "opening")),
+    "emotion": ("means", "covariances", "l1", "dssim", "lpips"),
+}
+"""Terms of which a phase needs one with a weight, or it would learn nothing."""
+
 _PICTURE = {"l1": 1.0, "dssim": 0.2}
 DEFAULT: dict[str, dict[str, float]] = {
     "canonical": {**_PICTURE, "alpha": 0.1, "opening": 1.0},
@@ -48,7 +54,8 @@ def complete(given: Any) -> dict[str, dict[str, float]]:
         given: `{phase: {term: weight}}`; phases and terms that are not named keep their weights, 0 leaves a term out.
 
     Raises:
-        ValueError: for an unknown phase or term, a weight that is no number of at least 0, or a term of `PENDING`.
+        ValueError: for an unknown phase or term, a weight that is no number of at least 0, or a term of `PENDING`,
+            or a phase that nothing is left of.
 
     >>> complete({"motion": {"dssim": 0}})["motion"]["dssim"]
     0.0
@@ -71,4 +78,7 @@ def complete(given: Any) -> dict[str, dict[str, float]]:
                     f"{phase}.{term}: the term {term} cannot be learnt from yet: {PENDING[term]}; leave it out"
                 )
             table[phase][term] = float(weight)
+    for phase, row in table.items():
+        if not any(row.get(term) for term in NEEDED[phase]):
+            raise ValueError(f"{phase}: nothing would be learnt; give a weight to one of {', '.join(NEEDED[phase])}")
     return table

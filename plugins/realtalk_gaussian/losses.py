@@ -118,6 +118,6 @@ def normal_losses(
 
 
 def weighed(weights: Mapping[str, float], terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The terms and their weighted sum, `loss`."""
-    total = sum((weights[name] * value for name, value in terms.items()), next(iter(terms.values())).new_zeros(()))
+    """The terms and their weighted sum, `loss`: zero without any."""
+    total = sum((weights[name] * value for name, value in terms.items()), torch.zeros(()))
     return {**terms, "loss": total}

@@ -27,14 +27,15 @@ from realtalk_gaussian.densify import Densification, Densifier
 from realtalk_gaussian.emotion import SPEECH, Distiller, Scene
 from realtalk_gaussian.head import BRANCHES, Head, Layers, composite
 from realtalk_gaussian.losses import Truth, normal_losses, opening_loss, picture_losses, weighed
-from realtalk_gaussian.normals import NormalEstimator, NormalMap, SurfaceNormals
+from realtalk_gaussian.normals import KeptNormals, NormalEstimator, NormalMap, SurfaceNormals
 from realtalk_gaussian.schedule import Phase, phase_of, rate, spans
 
 CLOUDS = ("face", "mouth")
 HIGHER_HARMONICS = 1 / 20
 """Learning rate of what colours owe to the view, relative to the colours' own (3DGS)."""
-EMOTION_RATE = 4.0
-"""Learning rates of the emotion branch relative to the others': its targets are places, exact and many."""
+EMOTION_RATES = (2e-2, 1e-2)
+"""First learning rates of the emotion branch's planes and network: its targets are places, exact and many, whatever
+the pictures need (ADR 0095)."""
 SEED_SALT, DENSIFY_SALT, EMOTION_SALT = 37, 41, 43
 ACTING: dict[Phase, frozenset[str]] = {
     "canonical": frozenset(), "motion": SPEECH, "emotion": BRANCHES, "finetune": SPEECH,
@@ -86,11 +87,10 @@ def optimizers_of(head: Head, config: GaussianConfig, extent: float) -> list[tor
     taken = {id(p) for cloud in clouds for p in cloud.parameters()}
     others = [(n, p) for n, p in head.named_parameters() if id(p) not in taken]
     branches = []
-    for emotional in (False, True):
-        for planes, lr, decay in ((True, config.lr_hash, 0.0), (False, config.lr_net, config.decay_net)):
+    for emotional, (hashed, net) in ((False, (config.lr_hash, config.lr_net)), (True, EMOTION_RATES)):
+        for planes, lr, decay in ((True, hashed, 0.0), (False, net, config.decay_net)):
             some = [p for n, p in others if n.startswith("emotion_") == emotional and n.endswith("tables") == planes]
             span = spans(config)["emotion"] if emotional else range(config.steps)
-            lr = EMOTION_RATE * lr if emotional else lr
             branches.append(
                 {"params": some, "lr": lr, "first_lr": lr, "weight_decay": decay, "span": [span.start, span.stop]}
             )
@@ -168,7 +168,7 @@ class Trainer:
         self.distiller = Distiller.of(config, data, self.head)
         self.done = 0
         self._bank: FrameBank | None = None
-        self._maps: dict[int, NormalMap] = {}
+        self._maps: dict[int, KeptNormals] = {}
         self._lock = threading.Lock()
         self._phase: Phase | None = None
 
@@ -291,7 +291,9 @@ class Trainer:
             screens = {name: screen for name, screen in drawn.items() if screen.centres.requires_grad}
         scalars = weighed(weights, terms)
         inputs = [leaves[name] for name in shared] + own + [screen.centres for screen in screens.values()]
-        grads: list[Tensor | None] = list(torch.autograd.grad(scalars["loss"], inputs, allow_unused=True))
+        grads: list[Tensor | None] = [None] * len(inputs)
+        if scalars["loss"].requires_grad:  # an emotion's step may have nothing to compare
+            grads = list(torch.autograd.grad(scalars["loss"], inputs, allow_unused=True))
         pulls = {
             name: Pull(grad, screen.radii)
             for (name, screen), grad in zip(screens.items(), grads[len(shared) + len(own) :], strict=True)
@@ -317,10 +319,11 @@ class Trainer:
     def _normal_map(self, row: int) -> NormalMap:
         if row not in self._maps:
             frame = int(self.frames[row])
-            self._maps[row] = self.normals.normals(
+            made = self.normals.normals(
                 self.points[row], self.cameras.pose[frame], self.cameras.intrinsics, self.config.size
             )
-        return self._maps[row]
+            self._maps[row] = KeptNormals.of(made)
+        return self._maps[row].map()
 
     def _enter(self, phase: Phase) -> Phase:
         """Lets only those parameters learn that a phase teaches."""

@@ -23,7 +23,7 @@ from realtalk_gaussian.condition import FrameCondition
 from realtalk_gaussian.config import GaussianConfig
 from realtalk_gaussian.loss_table import DEFAULT, complete
 from realtalk_gaussian.losses import Truth, emphasis, normal_losses, opening_loss, picture_losses, weighed
-from realtalk_gaussian.normals import NormalMap, SurfaceNormals
+from realtalk_gaussian.normals import KeptNormals, NormalMap, SurfaceNormals
 from realtalk_gaussian.renderer import GaussianRenderer
 from realtalk_gaussian.schedule import phase_of, rate, spans
 from realtalk_gaussian.training import SlowHarmonics
@@ -60,6 +60,11 @@ def test_a_given_weight_takes_the_place_of_its_own_alone():
         ({"motion": {"l1": True}}, "motion.l1: the weight must be a number"),
         ({"motion": 3}, "motion: must map terms to weights"),
         ([], "must map phases to weights"),
+        (
+            {"finetune": dict.fromkeys(("l1", "dssim", "lpips", "alpha", "opening"), 0)},
+            "finetune: nothing would be learnt; give a weight to one of l1, dssim, lpips, alpha, opening",
+        ),
+        ({"emotion": dict.fromkeys(("means", "covariances", "l1", "dssim"), 0)}, "emotion: nothing would be learnt"),
     ],
 )
 def test_what_is_wrong_with_a_table_is_said(given, said):
@@ -130,7 +135,22 @@ def test_a_face_that_covers_its_openings_loses():
     assert float(opening_loss((label == 0).float(), label)) == 0
 
 
+def test_kept_normals_are_small_and_come_back():
+    face = torch.tensor(neutral_face(), dtype=torch.float32)
+    pose = torch.tensor([[1.0, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, 46], [0, 0, 0, 1]])
+    intrinsics = torch.tensor([[384.0, 0, 128], [0, 384, 128], [0, 0, 1]])
+    made = SurfaceNormals().normals(face, pose, intrinsics, 256)
+    kept = KeptNormals.of(made)
+    assert kept.normals.nbytes + kept.known.nbytes < 256 * 256 * 13 / 40
+    back = kept.map()
+    assert torch.equal(back.known, made.known)
+    assert not back.normals[~back.known].any()
+    assert float((back.normals - made.normals).norm(dim=2).max()) < 0.2
+    assert float((back.normals - made.normals).norm(dim=2)[made.known].mean()) < 0.02
+
+
 def test_the_sum_of_terms_is_weighed():
+    assert float(weighed({"l1": 2.0}, {})["loss"]) == 0
     made = weighed({"l1": 2.0, "alpha": 0.5}, {"l1": torch.tensor(3.0), "alpha": torch.tensor(4.0)})
     assert float(made["loss"]) == 8
 
