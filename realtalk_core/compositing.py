@@ -71,15 +71,19 @@ def composite(
     """
     here = whole(frame.shape[0]) if box is None else box
     colour, cover = behind_head(frame, person, head, skin, here)
-    under = colour + (1 - cover) * backdrop.picture[here]
-    replaced = rgb[here] * alpha[here] + under * (1 - alpha[here])
+    under = colour + _threefold(1 - cover) * backdrop.picture[here]
+    opaque = _threefold(alpha[here])
+    replaced = rgb[here] * opaque + under * (1 - opaque)
     filmed = as_filmed(frame[here], person[here], backdrop, here)
-    return np.asarray(filmed + (replaced - filmed) * face[here], np.float32)
+    return np.asarray(filmed + (replaced - filmed) * _threefold(face[here]), np.float32)
 
 
 def as_filmed(frame: Array, person: Array, backdrop: Backdrop, box: Box) -> Array:
     """The box of a picture without anything rendered: the film, over another background where it is replaced."""
-    return frame * person + backdrop.picture[box] * (1 - person) if backdrop.replaced else frame
+    if not backdrop.replaced:
+        return frame
+    covered = _threefold(person)
+    return np.asarray(frame * covered + backdrop.picture[box] * (1 - covered))
 
 
 def behind_head(frame: Array, person: Array, head: Array, skin: Array, box: Box | None = None) -> tuple[Array, Array]:
@@ -95,10 +99,11 @@ def behind_head(frame: Array, person: Array, head: Array, skin: Array, box: Box 
     fill, hidden, torso, known = (layer[here] for layer in _continued(frame, person, head, skin))
     radius, sigma = max(2, round(side * 0.03)), max(1.0, side * 0.008)
     around, inner = _around(here, radius + _reach(sigma), side)
-    inside = 1 - _dilated(1 - (head[around] * skin[around])[..., 0], radius)
+    inside = _shrunk((head[around] * skin[around])[..., 0], radius)
     inside = cv2.GaussianBlur(inside, (0, 0), sigma)[inner][..., None]
     hidden = (1 - known) * np.maximum(hidden, inside)
-    return np.asarray(frame[here] * torso + fill * hidden), np.asarray(torso + hidden)
+    colour = frame[here] * _threefold(torso) + fill * _threefold(hidden)
+    return np.asarray(colour), np.asarray(torso + hidden)
 
 
 def without_head(frame: Array, person: Array, head: Array, skin: Array) -> tuple[Array, Array, Array]:
@@ -251,6 +256,13 @@ def box_of(mask: Array) -> Box:
     return (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)) if len(rows) else whole(0)
 
 
+def _threefold(mask: Array) -> Array:
+    """`H W 1` as `H W 3`: NumPy is several times slower where it has to spread a mask over colours itself."""
+    if not mask.size:
+        return np.empty((*mask.shape[:2], 3), np.float32)
+    return np.asarray(cv2.merge((np.ascontiguousarray(mask),) * 3))
+
+
 def _around(box: Box, margin: int, side: int) -> tuple[Box, Box]:
     """A box widened by a margin as far as the picture goes, and the former box within it."""
     wide = [slice(max(0, part.start - margin), min(side, part.stop + margin)) for part in box]
@@ -283,6 +295,14 @@ def _grown(mask: Array, radius: int) -> Array:
     around, _ = _around(box_of(mask), radius, max(mask.shape))
     grown[around] = _dilated(np.ascontiguousarray(mask[around]), radius)
     return grown
+
+
+def _shrunk(mask: Array, radius: int) -> Array:
+    """A mask `H W` of at least 0, eroded; only what is not 0, and a pixel around it, is worked on."""
+    shrunk = np.zeros_like(mask, np.float32)
+    around, _ = _around(box_of(mask), 1, max(mask.shape))
+    shrunk[around] = 1 - _dilated(1 - mask[around], radius)
+    return shrunk
 
 
 def _dilated(mask: Array, radius: int) -> Array:

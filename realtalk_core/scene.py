@@ -118,19 +118,16 @@ class Scene:
         drawn_at = project(landmarks, cameras.resized(self.size, self.size)).numpy()
         filmed_at = project(filmed, filmed_cameras).numpy()
         rgb, alpha = _resized(batch.rgb, self.size).numpy(), _resized(batch.alpha, self.size).numpy()
-        workers = min(count, worker_count())
+        done = np.empty((count, self.size, self.size, 3), np.uint8)
 
-        def work(_: int, share: list[int]) -> list[Picture]:
-            return [
-                self._composed(
-                    rgb[k], alpha[k], int(replayed[k]), drawn_at[k], filmed_at[k],
-                    self._carried(filmed_cameras[k : k + 1], cameras[k : k + 1]) if self.moved else None,
-                )
-                for k in share
-            ]  # fmt: skip
+        def work(_: int, share: list[int]) -> None:
+            for k in share:
+                here = slice(k, k + 1)
+                shift = self._carried(filmed_cameras[here], cameras[here]) if self.moved else None
+                done[k] = self._composed(rgb[k], alpha[k], int(replayed[k]), drawn_at[k], filmed_at[k], shift)
 
-        done = in_threads(work, range(count), workers)
-        return torch.from_numpy(np.stack([done[k % workers][k // workers] for k in range(count)]))
+        in_threads(work, range(count), min(count, worker_count()))
+        return torch.from_numpy(done)
 
     def _composed(
         self,
