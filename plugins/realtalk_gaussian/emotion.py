@@ -33,7 +33,7 @@ from realtalk_core.training.data import TrainingData
 from realtalk_core.types import EmotionTrack, LandmarkTrack, Scheme
 from realtalk_gaussian.condition import NAME, FrameCondition
 from realtalk_gaussian.config import GaussianConfig
-from realtalk_gaussian.head import BRANCHES, Head, Posed, composite
+from realtalk_gaussian.head import BRANCHES, LAYERS, Head, Posed, composite
 from realtalk_gaussian.losses import Truth, picture_losses
 
 GAUSSIANS = 1024
@@ -43,6 +43,7 @@ BLUR_DEGREES = 8.0
 """Spread of the angle that a teacher is told about the one the branch is told: labels that lie side by side on the
 circle (anger and fear are 6 degrees apart and raise or lower the brows) blend instead of flipping."""
 MILLIMETRE = 0.1
+PICTURE_TERMS = ("l1", "dssim", "lpips")
 SPEECH = BRANCHES - {"emotion"}
 
 
@@ -75,11 +76,17 @@ class Scene:
 
     def some(self, draws: Float[Tensor, "S"]) -> Scene:
         """The same of some Gaussians, each named by a number in [0, 1); of smaller clouds proportionally fewer."""
-        whole = max(len(value) for value in self.canonical.values())
+        counts = {cloud: len(self.canonical[f"{cloud}.means"]) for cloud in LAYERS}
+        index = {}
+        for cloud, count in counts.items():
+            mine = draws[: -(-len(draws) * count // max(counts.values()))]
+            index[cloud] = (mine.to(self.head.device) * count).long()
         found = {}
         for name, value in self.canonical.items():
-            mine = draws[: -(-len(draws) * len(value) // whole)].to(value.device)
-            found[name] = value[(mine * len(value)).long()]
+            owner = name.partition(".")[0]
+            cloud = owner.removesuffix("_branch")
+            last = owner != cloud and value.shape[-1] == counts[cloud]  # what a branch knows has a column for each
+            found[name] = value.index_select(value.ndim - 1 if last else 0, index[cloud])
         return replace(self, canonical=found)
 
 
@@ -182,16 +189,17 @@ class LandmarkTeacher:
     @torch.no_grad()
     def wanted(self, scene: Scene, lesson: Mapping[str, Tensor]) -> dict[str, Posed]:
         """The head posed by emotional landmarks, without its emotion branch."""
-        motion = scene.head.motion(lesson["points"])
+        points = lesson["points"].cpu()  # motions are made there, wherever the Gaussians are
+        motion = scene.head.motion(points)
         posed = scene.head.pose(scene.canonical, scene.condition, motion, SPEECH)
         if self.warp is not None:
             places, device = scene.canonical["face.means"].detach(), scene.head.device
             (now, stretch), (spoken, before) = (
-                self.warp.field(points).to(device).read(places) for points in (lesson["points"], scene.points)
+                self.warp.field(face).to(device).read(places) for face in (points, scene.points)
             )
-            face = posed["face"]
+            layer = posed["face"]
             stretch = stretch @ torch.linalg.pinv(before)
-            posed["face"] = replace(face, means=face.means + now - spoken, stretch=stretch)
+            posed["face"] = replace(layer, means=layer.means + now - spoken, stretch=stretch)
         return posed
 
     def geometry(
@@ -210,13 +218,13 @@ class LandmarkTeacher:
         self, scene: Scene, va: Float[Tensor, "2"], lesson: Mapping[str, Tensor], weights: Mapping[str, float]
     ) -> dict[str, Tensor]:
         """The two heads drawn; see `Teacher`."""
-        if not any(weights.get(name) for name in ("l1", "dssim", "lpips")):
+        shown = {name: weights[name] for name in PICTURE_TERMS if weights.get(name)}
+        if not shown:
             return {}
         colour, alpha = scene_drawn(scene, scene.posed(va))
         with torch.no_grad():
             taught = scene_drawn(scene, self.wanted(scene, lesson))
         truth = replace(scene.truth, head=taught[0], alpha=taught[1])
-        shown = {name: weight for name, weight in weights.items() if name in ("l1", "dssim", "lpips")}
         return picture_losses(shown, colour, alpha, truth, scene.perceptual)
 
 
@@ -324,6 +332,12 @@ class Distiller:
         """
         if config.emotion != "branch":
             return None
+        taught = PICTURE_TERMS if config.teacher != "landmarks" else (*PICTURE_TERMS, "means", "covariances")
+        if not any(config.losses["emotion"].get(name) for name in taught):
+            raise UserError(
+                "renderer.losses: no term of the phase emotion has a weight, so that its branch would learn nothing",
+                f"Weigh one of {', '.join(taught)}, or train with --set renderer.emotion=landmarks.",
+            )
         if config.teacher != "landmarks":
             if data.faces is None:
                 raise UserError(
@@ -370,6 +384,6 @@ class Distiller:
             lesson = {name: value[e] for name, value in lessons.items()}
             for name, value in self.teacher.geometry(some, va[e], lesson, weights).items():
                 found[name] = found.get(name, 0) + value / emotions
-        if step % self.teacher.picture_every == 0:
+        if step % self.teacher.picture_every == 0 or not found:
             found |= self.teacher.pictures(scene, va[0], {name: value[0] for name, value in lessons.items()}, weights)
         return found
