@@ -17,8 +17,10 @@ from realtalk_core.nn.simd_splats import (
     COLOURS,
     HEADER,
     RECORD,
+    SHADED,
     differentiate_channels,
     differentiate_colours,
+    differentiate_shaded,
     next_of,
 )
 
@@ -59,17 +61,15 @@ def draw_backward(
                     state[j, 3 + c, i] = grad_picture[y, left + i, c]
                     state[j, 1, i] += picture[y, left + i, c] * grad_picture[y, left + i, c]
         records, taken = pairs.ctypes.data + 4 * RECORD * begin, drawn[tile]
-        corner = np.float32(left), np.float32(top)
+        gaussians, stride, worked = packed.ctypes.data, packed.shape[1], state.ctypes.data
+        x, y = np.float32(left), np.float32(top)
+        parts, room = partial.ctypes.data, spare.ctypes.data
         if channels == COLOURS:
-            differentiate_colours(
-                records, taken, packed.ctypes.data, packed.shape[1], corner[0], corner[1], state.ctypes.data, channels,
-                partial.ctypes.data, spare.ctypes.data,
-            )  # fmt: skip
+            differentiate_colours(records, taken, gaussians, stride, x, y, worked, channels, parts, room)
+        elif channels == SHADED:
+            differentiate_shaded(records, taken, gaussians, stride, x, y, worked, channels, parts, room)
         else:
-            differentiate_channels(
-                records, taken, packed.ctypes.data, packed.shape[1], corner[0], corner[1], state.ctypes.data, channels,
-                partial.ctypes.data, spare.ctypes.data,
-            )  # fmt: skip
+            differentiate_channels(records, taken, gaussians, stride, x, y, worked, channels, parts, room)
 
 
 @kernel

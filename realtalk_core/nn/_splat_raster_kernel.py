@@ -8,7 +8,7 @@ import numpy as np
 
 from realtalk_core.nn._jit import inlined, kernel
 from realtalk_core.nn._splat_pairs_kernel import TILE
-from realtalk_core.nn.simd_splats import COLOURS, RECORD, draw_channels, draw_colours, next_of
+from realtalk_core.nn.simd_splats import COLOURS, RECORD, SHADED, draw_channels, draw_colours, draw_shaded, next_of
 
 
 @inlined
@@ -45,17 +45,14 @@ def draw(
         state[:, 0] = 1
         state[:, 1:] = 0
         records, taken = pairs.ctypes.data + 4 * RECORD * begin, drawn.ctypes.data + 4 * tile
-        corner = np.float32(left), np.float32(top)
+        gaussians, stride, into = packed.ctypes.data, packed.shape[1], state.ctypes.data
+        x, y = np.float32(left), np.float32(top)
         if channels == COLOURS:
-            draw_colours(
-                records, count, packed.ctypes.data, packed.shape[1], corner[0], corner[1], state.ctypes.data, channels,
-                taken,
-            )  # fmt: skip
+            draw_colours(records, count, gaussians, stride, x, y, into, channels, taken)
+        elif channels == SHADED:
+            draw_shaded(records, count, gaussians, stride, x, y, into, channels, taken)
         else:
-            draw_channels(
-                records, count, packed.ctypes.data, packed.shape[1], corner[0], corner[1], state.ctypes.data, channels,
-                taken,
-            )  # fmt: skip
+            draw_channels(records, count, gaussians, stride, x, y, into, channels, taken)
         for j in range(rows):
             for i in range(columns):
                 alpha[top + j, left + i] = 1 - abs(state[j, 0, i])

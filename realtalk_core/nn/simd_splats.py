@@ -20,8 +20,8 @@ HEADER = 6
 """Numbers of a packed Gaussian before its channels: centre, quadratic form (3) and level, in powers of two."""
 RECORD = 4
 """Words of a pair: the Gaussian, its first row and its last within the tile, its place among the partial gradients."""
-COLOURS = 3
-"""The number of channels for which loops over channels are unrolled."""
+COLOURS, SHADED = 3, 6
+"""Numbers of channels (colours; colours and normals) for which loops over channels are unrolled."""
 CHECKED = 16
 """Pairs after which to look whether anything still shines through."""
 LEAST = math.log2(1 / 255)
@@ -335,8 +335,10 @@ def _differentiate(fixed: int | None) -> Any:
     return differentiate_tile
 
 
-draw_colours, draw_channels = _draw(COLOURS), _draw(None)
-differentiate_colours, differentiate_channels = _differentiate(COLOURS), _differentiate(None)
+draw_colours, draw_shaded, draw_channels = (_draw(fixed) for fixed in (COLOURS, SHADED, None))
+differentiate_colours, differentiate_shaded, differentiate_channels = (
+    _differentiate(fixed) for fixed in (COLOURS, SHADED, None)
+)
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -58,7 +58,8 @@ def assert_same(given: Scene, scale: float = 1.0) -> tuple[Tensor, ...]:
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize(
-    ("count", "width", "height", "channels"), [(300, 50, 37, 3), (200, 33, 64, 7), (150, 16, 16, 1), (120, 31, 9, 0)]
+    ("count", "width", "height", "channels"),
+    [(300, 50, 37, 3), (200, 33, 64, 7), (150, 16, 16, 1), (120, 31, 9, 0), (150, 20, 20, 6)],
 )
 def test_values_and_gradients_match_the_reference(
     count: int, width: int, height: int, channels: int, seed: int
