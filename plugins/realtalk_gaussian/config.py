@@ -152,11 +152,12 @@ class GaussianConfig(ComponentConfig):
 
     losses: dict[str, dict[str, float]] = Field(default_factory=dict)
     """Weights of losses by phase (canonical, motion, emotion, finetune) and term, where they differ from the default's,
-    as in {motion: {dssim: 0.2}}. Terms: l1, dssim, lpips, normals, normals_tv, normals_residual, alpha, opening; for
-    emotion also means, covariances. The place of sync is kept for when there is a lip-sync expert."""
+    as in {motion: {dssim: 0.2}}. Terms: l1, dssim, lpips, normals, normals_tv, normals_residual, alpha, opening,
+    opacities, scales; for emotion also means, covariances. The place of sync waits for a lip-sync expert."""
 
     strategy: Literal["default", "mcmc", "none"] = "default"
-    """How the number of Gaussians changes while training: by gsplat's default strategy, its MCMC, or not at all."""
+    """How the number of Gaussians changes while training: by gsplat's default strategy, its MCMC (which wants the
+    losses opacities and scales, 0.01 each), or not at all."""
 
     densify_every: int = Field(100, ge=1)
     """Steps between refinements."""

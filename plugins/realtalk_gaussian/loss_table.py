@@ -22,6 +22,8 @@ TERMS: dict[str, str] = {
     "normals_residual": "length of the learnt residuals of normals",
     "alpha": "absolute difference of opacity from the head's matte",
     "opening": "opacity of the face where its openings show what lies behind lips and lids",
+    "opacities": "mean opacity of the Gaussians (3DGS-MCMC: 0.01 with `strategy: mcmc`)",
+    "scales": "their mean scale as a share of half the head's size (3DGS-MCMC: 0.01 with `strategy: mcmc`)",
     "means": "distance of the emotional face's centres from the teacher's",
     "covariances": "relative difference of its covariances from the teacher's",
 }

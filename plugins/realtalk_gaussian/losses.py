@@ -117,6 +117,24 @@ def normal_losses(
     return terms
 
 
+def cloud_losses(weights: Mapping[str, float], canonical: Mapping[str, Tensor], extent: float) -> dict[str, Tensor]:
+    """Terms of the Gaussians themselves, whatever the frame.
+
+    Args:
+        weights: A phase's row of the table.
+        canonical: From `Head.canonical`.
+        extent: Half the head's size in cm.
+    """
+    terms: dict[str, Tensor] = {}
+    if weights.get("normals_residual"):
+        terms["normals_residual"] = canonical["face.normals"].norm(dim=1).mean()
+    if weights.get("opacities"):
+        terms["opacities"] = torch.cat([canonical[f"{name}.opacities"] for name in ("face", "mouth")]).mean()
+    if weights.get("scales"):
+        terms["scales"] = torch.cat([canonical[f"{name}.scales"] for name in ("face", "mouth")]).mean() / extent
+    return terms
+
+
 def weighed(weights: Mapping[str, float], terms: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The terms and their weighted sum, `loss`: zero without any."""
     total = sum((weights[name] * value for name, value in terms.items()), torch.zeros(()))

@@ -24,6 +24,7 @@ from realtalk_gaussian.head import Head, Posed, composite
 from realtalk_gaussian.weights import head_of, tensors_of
 
 if TYPE_CHECKING:
+    from realtalk_gaussian.normals import NormalEstimator
     from realtalk_gaussian.training import Trainer
 
 
@@ -191,17 +192,14 @@ class GaussianRenderer:
 
         @torch.no_grad()
         def work(_: int, share: list[int]) -> list[Tensor]:
-            return [
-                self._frame(known, points, conditions, cameras, k, None if region is None else region[k], threads)
-                for k in share
-            ]
+            wanted = (None if region is None else region[k] for k in share)
+            return [self._frame(known, points, conditions, cameras, k, r) for k, r in zip(share, wanted, strict=True)]
 
+        # Each frame by one worker, even a frame alone: torch's products differ in the last bit with more threads.
         for start in range(0, len(cameras), self.config.frames_per_batch):
             stop = min(len(cameras), start + self.config.frames_per_batch)
-            sharing = min(workers, stop - start)  # a frame for each worker; a frame alone is shared by all of them
-            threads = 1 if sharing > 1 else workers
-            made = in_threads(work, range(start, stop), sharing)
-            whole = torch.stack([made[k % sharing][k // sharing] for k in range(stop - start)])
+            made = in_threads(work, range(start, stop), workers)
+            whole = torch.stack([made[k % workers][k // workers] for k in range(stop - start)])
             yield FrameBatch(whole[..., :3], whole[..., 3:], start)
 
     def _frame(
@@ -212,12 +210,11 @@ class GaussianRenderer:
         cameras: CameraTrack,
         k: int,
         region: Tensor | None,
-        threads: int,
     ) -> Tensor:
         """One picture `H W 4`, colour not premultiplied."""
         head, view = self.head, View.of(cameras, k).to(self.device)
         posed = head.pose(known, conditions[k].to(self.device), head.motion(points[k]))
-        colour, alpha = composite(head.draw(posed, view, joined=True, region=region, threads=threads))
+        colour, alpha = composite(head.draw(posed, view, joined=True, region=region, threads=1))
         alpha = alpha[..., None].clamp(0, 1)
         return torch.cat(((colour / alpha.clamp(min=1e-3)).clamp(0, 1), alpha), 2).cpu()
 
@@ -238,15 +235,20 @@ class GaussianRenderer:
         return cls(config, head.requires_grad_(False), torso=Torso.from_tensors(config.size, tensors))
 
     @classmethod
-    def for_training(cls, config: GaussianConfig, data: TrainingData) -> Self:
+    def for_training(cls, config: GaussianConfig, data: TrainingData, normals: NormalEstimator | None = None) -> Self:
         """A fresh head; see `Trainable`.
+
+        Args:
+            config: Parameters.
+            data: The capture, and which of its frames to learn from.
+            normals: Where targets of normals come from; the surface through the landmarks if None.
 
         Raises:
             UserError: if no frame of the capture may be learnt from.
         """
         from realtalk_gaussian.training import Trainer
 
-        trainer = Trainer(config, data)
+        trainer = Trainer(config, data, normals)
         torso = TorsoTrainer(config.size, config.steps, data) if config.torso else None
         return cls(config, trainer.head, trainer, torso)
 

@@ -26,7 +26,7 @@ from realtalk_gaussian.config import GaussianConfig
 from realtalk_gaussian.densify import Densification, Densifier
 from realtalk_gaussian.emotion import SPEECH, Distiller, Scene
 from realtalk_gaussian.head import BRANCHES, Head, Layers, composite
-from realtalk_gaussian.losses import Truth, normal_losses, opening_loss, picture_losses, weighed
+from realtalk_gaussian.losses import Truth, cloud_losses, normal_losses, opening_loss, picture_losses, weighed
 from realtalk_gaussian.normals import KeptNormals, NormalEstimator, NormalMap, SurfaceNormals
 from realtalk_gaussian.schedule import Phase, phase_of, rate, spans
 
@@ -271,7 +271,7 @@ class Trainer:
         condition = self.conditions[row]
         if "noise" in batch and condition.landmarks.numel():
             condition = FrameCondition(
-                condition.landmarks + batch["noise"][k], condition.scores, condition.audio, condition.va
+                condition.landmarks + batch["noise"][k].cpu(), condition.scores, condition.audio, condition.va
             )
         condition, view = condition.to(self.device), View.of(self.cameras, int(self.frames[row])).to(self.device)
         top, left, side = batch["patch"][k].tolist()
@@ -285,8 +285,7 @@ class Trainer:
             posed = self.head.pose(dict(leaves), condition, self.head.motion(self.points[row]), ACTING[phase])
             layers = self.head.draw(posed, view, normals=shaded, threads=1)
             terms = self._terms(weights, layers, truth, row)
-            if weights.get("normals_residual"):
-                terms["normals_residual"] = leaves["face.normals"].norm(dim=1).mean()
+            terms |= cloud_losses(weights, leaves, float(self.head.box[3]) / 2)
             drawn = {name: getattr(layers, name).screen for name in CLOUDS}
             screens = {name: screen for name, screen in drawn.items() if screen.centres.requires_grad}
         scalars = weighed(weights, terms)

@@ -248,6 +248,38 @@ def fitted(folder, data, resume=False, progress=lambda *_: None):
     return {name: checkpoint.load(file)[1] for name, file in (("made", files.checkpoint), ("state", files.state))}
 
 
+def test_another_estimator_of_normals_can_be_handed_in(data):
+    class Everywhere:
+        """Says that all of the picture faces the side."""
+
+        def normals(self, points, pose, intrinsics, size):
+            return NormalMap(torch.tensor([1.0, 0, 0]).expand(size, size, 3), torch.ones(size, size, dtype=torch.bool))
+
+    config = TINY.model_copy(update={"losses": complete({"canonical": {"normals": 1}}), "torso": False})
+    seen = [
+        train(GaussianRenderer.for_training(config, data, normals), data, range(1))[0]["normals"]
+        for normals in (None, Everywhere())
+    ]
+    assert seen[1] > 1.5 * seen[0]
+
+
+def test_gaussians_can_be_kept_small_and_sheer(data):
+    """What 3DGS-MCMC adds to the loss, against its definition; and a step of it pulls all Gaussians that way."""
+    row = dict.fromkeys(DEFAULT["canonical"], 0.0) | {"l1": 1e-9, "opacities": 1.0, "scales": 2.0}
+    losses = complete({"canonical": row})
+    component = GaussianRenderer.for_training(TINY.model_copy(update={"losses": losses, "torso": False}), data)
+    clouds = [component.head.face, component.head.mouth]
+    with torch.no_grad():
+        sheer = torch.cat([cloud.active_opacities for cloud in clouds]).mean()
+        small = torch.cat([cloud.active_scales for cloud in clouds]).mean() / (component.head.box[3] / 2)
+    seen = train(component, data, range(1))[0]
+    assert seen["opacities"] == pytest.approx(float(sheer), rel=1e-5)
+    assert seen["scales"] == pytest.approx(float(small), rel=1e-5)
+    for cloud in clouds:
+        assert (cloud.opacities.grad > 0).all()
+        assert (cloud.scales.grad >= 0).all()
+
+
 @pytest.fixture(scope="module")
 def uninterrupted(data, tmp_path_factory):
     return fitted(tmp_path_factory.mktemp("straight"), data)
