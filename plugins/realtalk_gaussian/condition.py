@@ -112,6 +112,9 @@ def audio_windows(features: AudioFeatures, scale: AudioScale, context: int) -> F
 def conditions_of(drive: Drive, basis: ExpressionBasis, audio: AudioScale | None, config: GaussianConfig) -> Conditions:
     """What a drive says to the branches.
 
+    Where the warp carries an emotion with the landmarks, or a branch of its own has it, they are told the speech alone:
+    face and mouth branch have learnt what speech looks like, and would have to extrapolate.
+
     Args:
         drive: Any.
         basis: The landmarks' components.
@@ -123,7 +126,7 @@ def conditions_of(drive: Drive, basis: ExpressionBasis, audio: AudioScale | None
             another audio encoder, or if it has 68 landmarks where 478 are needed.
     """
     count, emotion = len(drive), drive.emotion
-    if config.emotion != "landmarks":  # expressed here, so not by the landmarks as well
+    if config.warp or config.emotion != "landmarks":
         drive = drive.speech
     landmarks = component_features(drive, basis, NAME)
     if config.condition == "audio":

@@ -16,7 +16,8 @@ from realtalk_gaussian.rigid import PARTS
 
 ATTRIBUTES = ("means", "scales", "rotations", "opacities", "colours", "normals")
 NEEDED = (
-    "box", "template", "basis.neutral", "basis.scale", "mouth.follow", "face_branch.tables",
+    "box", "template", "mouth.follow",
+    *(f"basis.{name}" for name in ("neutral", "mean", "components", "readout", "scale")),
     *(f"{layer}.{name}" for layer in LAYERS for name in ATTRIBUTES),
 )  # fmt: skip
 
@@ -52,9 +53,22 @@ def head_of(config: GaussianConfig, tensors: Mapping[str, Tensor]) -> Head:
     head = Head(
         config, ExpressionBasis.from_tensors(tensors), tensors["template"], tensors["box"], clouds[0], clouds[1], audio
     )
-    own = head.state_dict()
-    head.load_state_dict({name: tensors[name].float() for name in tensors if name in own or _of_head(name)})
+    _fit(head, tensors)
     return head
+
+
+def _fit(head: Head, tensors: Mapping[str, Tensor]) -> None:
+    """Loads what belongs to the head."""
+    own = head.state_dict()
+    given = {name: value for name, value in tensors.items() if _of_head(name)}
+    for what, names in (("lacks", own.keys() - given.keys()), ("has no use for", given.keys() - own.keys())):
+        if names:
+            raise ValueError(f"it {what} the tensor{'s' if len(names) > 1 else ''} {', '.join(sorted(names))}")
+    for name, value in given.items():
+        if value.shape != own[name].shape:
+            found, wanted = list(value.shape), list(own[name].shape)
+            raise ValueError(f"its tensor {name} is {found}, and by the configuration it would be {wanted}")
+    head.load_state_dict({name: value.float() for name, value in given.items()})
 
 
 def _of_head(name: str) -> bool:

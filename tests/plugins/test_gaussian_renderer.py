@@ -15,6 +15,7 @@ from realtalk_core.testing.synthetic import make_capture
 from realtalk_core.training.data import TrainingData
 from realtalk_core.training.torso import TorsoTrainer
 from realtalk_core.types import AudioFeatures, Blendshapes, Drive, EmotionTrack
+from realtalk_gaussian.condition import conditions_of
 from realtalk_gaussian.config import GaussianConfig
 from realtalk_gaussian.head import Head
 from realtalk_gaussian.renderer import GaussianRenderer
@@ -90,7 +91,7 @@ def test_a_file_of_thirty_thousand_gaussians_is_small(capture: Capture) -> None:
     head, torso = Head.seeded(config, training_data(capture)), TorsoTrainer(256, 1, training_data(capture))
     component = GaussianRenderer(config, head, torso=torso)
     assert 27_000 < len(head.face) + len(head.mouth) < 33_000
-    assert len(save(component.state())) < 9_000_000  # an avatar's other stages need less than one
+    assert len(save(component.state())) < 9_000_000
 
 
 def test_a_frame_depends_on_nothing_beside_it(capture: Capture, trained: GaussianRenderer) -> None:
@@ -100,7 +101,9 @@ def test_a_frame_depends_on_nothing_beside_it(capture: Capture, trained: Gaussia
     assert not torch.equal(alone, whole[3:4])  # its camera is another frame's
     cameras = capture.cameras.resized(32, 32)[3:4]
     (batch,) = trained.render(drive(capture)[3:4], cameras)
-    assert torch.equal(batch.rgb, whole[3:4, ..., :3])
+    torch.testing.assert_close(batch.rgb, whole[3:4, ..., :3], atol=1e-4, rtol=0)  # components of one row or of many
+    odd = GaussianRenderer.from_state(TINY.model_copy(update={"frames_per_batch": 3}), trained.state())
+    assert torch.equal(frames_of(odd, drive(capture), capture), whole)
 
 
 def test_a_frame_hears_exactly_its_stated_context(capture: Capture) -> None:
@@ -163,6 +166,22 @@ def test_emotion_enters_as_it_is_configured(capture: Capture, trained: GaussianR
         tracks, plain.audio, EmotionTrack(torch.zeros(count, 8), 0 * va, 25.0), capture.blendshapes, neutral=plain
     )
     assert torch.equal(frames_of(feeling, silent, capture), frames_of(feeling, plain, capture))
+
+
+def test_where_the_warp_carries_emotion_branches_hear_the_speech_alone(
+    capture: Capture, trained: GaussianRenderer
+) -> None:
+    plain, head = drive(capture), trained.head
+    raised = type(capture.landmarks)(capture.landmarks.points + 0.3, "mediapipe478", capture.fps)
+    emotional = Drive(raised, plain.audio, blendshapes=plain.blendshapes, neutral=plain)
+    told, spoken = (conditions_of(d, head.basis, None, TINY) for d in (emotional, plain))
+    assert torch.equal(told.landmarks, spoken.landmarks)
+    still = TINY.model_copy(update={"warp": False})
+    assert not torch.equal(conditions_of(emotional, head.basis, None, still).landmarks, spoken.landmarks)
+    felt, heard = (trained.posed(d, 3)[0] for d in (emotional, plain))
+    assert torch.equal(felt.scales, heard.scales)  # a branch's work
+    moved = (felt.means - heard.means).norm(dim=1)  # the warp's
+    assert float(moved.median()) > 0.2
 
 
 def test_attention_is_shown_where_there_are_gates(capture: Capture, trained: GaussianRenderer) -> None:
@@ -237,26 +256,29 @@ def _spoilt(value: Tensor) -> Tensor:
         (_without("face.means"), "it lacks the tensor face.means"),
         (_without("mouth.follow"), "it lacks the tensor mouth.follow"),
         (_without("basis.scale"), "it lacks the tensor basis.scale"),
-        (_without("face_branch.first.weight"), "face_branch.first.weight"),
-        (_without("basis.readout"), "basis.readout"),
+        (_without("face_branch.first.weight"), "it lacks the tensor face_branch.first.weight"),
+        (_without("basis.readout"), "it lacks the tensor basis.readout"),
         (_with("face.colours", _spoilt), "its tensor face.colours holds NaN"),
         (_with("face_branch.tables", _spoilt), "its tensor face_branch.tables holds NaN"),
         (_with("face.means", lambda t: t[:-1]), r"its tensor face.scales must be \[\d+, 3\], and is \[\d+, 3\]"),
         (_with("mouth.rotations", lambda t: t[:, :3]), r"its tensor mouth.rotations must be \[\d+, 4\]"),
         (_with("face.colours", lambda t: t[:, :3]), r"its tensor face.colours must be \[\d+, 1 | 4 | 9 | 16, 3\]"),
-        (_with("mouth_branch.second.weight", lambda t: t[:7]), "size mismatch for mouth_branch.second.weight"),
-        (_with("face_branch.tables", lambda t: t[:, :100]), "size mismatch for face_branch.tables"),
+        (
+            _with("mouth_branch.second.weight", lambda t: t[:7]),
+            r"its tensor mouth_branch.second.weight is \[7, 16\], and by the",
+        ),
+        (_with("face_branch.tables", lambda t: t[:, :100]), r"its tensor face_branch.tables is \[9, 100\], and by the"),
         (_with("box", lambda t: t[:3]), "its tensor box must hold"),
         (_with("box", lambda t: -t), "its tensor box must hold"),
         (_with("template", lambda t: t[:68]), r"its tensor template is \[68, 3\]"),
         (_with("basis.neutral", lambda t: t[:100]), "must be 478 or 68 landmarks"),
-        (lambda tensors: tensors | {"face.spin": torch.zeros(3)}, "face.spin"),
+        (lambda tensors: tensors | {"face.spin": torch.zeros(3)}, "it has no use for the tensor face.spin"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_explained(
     trained: GaussianRenderer, change: Callable[[Tensors], Tensors], said: str
 ) -> None:
-    with pytest.raises((ValueError, RuntimeError, KeyError), match=said):
+    with pytest.raises(ValueError, match=said):
         GaussianRenderer.from_state(TINY, change(trained.state()))
 
 
