@@ -270,9 +270,9 @@ def _choose(stage: Stage, layers: Sequence[Layer], plugins: Plugins, problems: l
             if choice.spec is None or spec.qualified != choice.spec.qualified:
                 choice.spec, since = spec, k
     if choice.spec is not None:
-        names = (choice.spec.name, choice.spec.qualified)
+        called = (choice.spec.name, choice.spec.qualified)
         for k, part in enumerate(parts):
-            if (k >= since) if part.when is None else part.when.value in names:
+            if (k >= since) if part.when is None else part.when.value in called:
                 choice.params |= part.params
     if choice.place is None and (stage != "voice" or any(stage in layer.stages for layer in layers)):
         names = ", ".join(s.name for s in plugins.of(stage)) or "none is installed"
