@@ -1,6 +1,6 @@
 """A renderer on a CUDA GPU: frames a second and training time at 512², and its GPU libraries against the CPU.
 
-    python benchmarks/gpu.py CAPTURE [--renderer NAME] [--size 512] [--steps 200]
+    python benchmarks/gpu.py CAPTURE [--renderer NAME] [--set renderer.X=Y] [--size 512] [--steps 200]
 
 Trains on the GPU and prints milliseconds a step, the time a whole training would take, and frames a second, with the
 largest difference of the pictures from those of the same weights on the CPU. `triplane_nerf`: with planes read by torch
@@ -97,11 +97,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("capture", type=Path)
     parser.add_argument("--renderer", default="triplane_nerf")
+    parser.add_argument("--set", dest="sets", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--steps", type=int, default=200, help="steps to time")
     options = parser.parse_args()
     device = resolve("cuda")
-    stages = configuration(None, None, [f"renderer={options.renderer}", f"renderer.size={options.size}"]).stages
+    sets = [f"renderer={options.renderer}", f"renderer.size={options.size}", *options.sets]
+    stages = configuration(None, None, sets).stages
     chosen, encoder = stages["renderer"], stages["audio"]
     capture = Capture.open(options.capture)
     with torch.no_grad():

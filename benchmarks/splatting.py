@@ -144,7 +144,7 @@ def trained_avatar(folder: Path) -> Path:
     steps = [f"{stage}.steps={count}" for stage, count in AVATAR_STEPS.items()]
     sets = ["renderer=gaussian", f"renderer.gaussians={COUNT}", "renderer.strategy=none", *steps]
     config: Config = configuration(None, None, sets)
-    return make_avatar(folder, seconds=4.0, size=256, config=config)
+    return make_avatar(folder, seconds=4.0, size=512, config=config)
 
 
 def frame(avatar: Avatar, size: int) -> Row:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import sys
 from pathlib import Path
 from typing import Any
@@ -228,28 +227,3 @@ def test_doctor_names_the_way_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     cuda_planes._tinycudann.cache_clear()
     monkeypatch.setitem(sys.modules, "tinycudann", fake_tinycudann)
     assert TriplaneNerf.fast_path(TriplaneNerfConfig()).endswith("planes read by tinycudann")
-
-
-def test_the_gpu_benchmark_runs_on_a_pretended_one(
-    capture: Capture, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """It is run where nobody has tried it; so all of it but the clock is tried here."""
-    spec = importlib.util.spec_from_file_location("gpu", Path(__file__).parents[2] / "benchmarks/gpu.py")
-    assert spec is not None
-    assert spec.loader is not None
-    gpu = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(gpu)
-    monkeypatch.setattr(sys, "argv", ["gpu.py", str(capture.path), "--steps", "1", "--size", "32"])
-    monkeypatch.setattr(gpu, "resolve", lambda _: GPU)
-    monkeypatch.setattr(gpu, "WARM_UP", 1)
-    monkeypatch.setattr(gpu, "FRAMES", 2)
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "a pretended GPU")
-    monkeypatch.setattr(TriplaneNerfConfig, "model_validate", lambda _: TINY)
-    monkeypatch.setitem(sys.modules, "tinycudann", fake_tinycudann)
-    with pretending():
-        assert gpu.main() == 0
-    said = capsys.readouterr().out
-    assert "planes by torch" in said
-    assert "planes by tinycudann" in said
-    assert said.count("frames/s") == 2
