@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from realtalk_core.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from realtalk_core.types import EmotionTrack
 
 LABELS: tuple[str, ...] = ("angry", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise")
@@ -244,3 +246,18 @@ def parse_va(valence: float, arousal: float) -> EmotionPlan:
         if not -1 <= value <= 1:
             raise UserError(f"{name} {value:g} is outside -1 to 1", "Write a number between -1 and 1.")
     return EmotionPlan((Key(0.0, "neutral", 0.0, (valence, arousal)),))
+
+
+def va_track(va: Tensor, fps: float) -> EmotionTrack:
+    """The emotion of frames from their valence and arousal.
+
+    Args:
+        va: `T 2`, within the disc or square of [-1, 1].
+        fps: Frames per second.
+    """
+    import torch
+
+    from realtalk_core.types import EmotionTrack
+
+    weights = torch.tensor([weights_from_va(*point) for point in va.tolist()]).reshape(len(va), len(LABELS))
+    return EmotionTrack(weights, va.clamp(-1, 1), fps)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from realtalk_core.emotion import va_track
 from realtalk_core.errors import UserError
 from realtalk_core.expression import eye_opening, lip_gap
 from realtalk_core.nn.perceptual import Perceptual
@@ -18,11 +19,12 @@ from realtalk_core.types import AudioFeatures, Drive, LandmarkTrack
 from realtalk_gaussian import emotion
 from realtalk_gaussian.condition import conditions_of, emotion_code
 from realtalk_gaussian.config import GaussianConfig
-from realtalk_gaussian.emotion import SPEECH, Distiller, Scene, blurred, drawn_va, emotion_track, places_apart
+from realtalk_gaussian.emotion import SPEECH, Distiller, Scene, blurred, drawn_va
 from realtalk_gaussian.head import Head, composite
 from realtalk_gaussian.losses import Truth
 from realtalk_gaussian.renderer import GaussianRenderer
 from realtalk_gaussian.schedule import spans
+from realtalk_gaussian.teachers import places_apart
 
 SIZE = 32
 CONFIG = GaussianConfig.tiny().model_copy(update={"emotion": "branch", "torso": False, "finest": 64, "levels": 4})
@@ -134,8 +136,8 @@ def test_emotion_is_added_once(data, untaught):
     """The landmarks' own emotion is left out where the branch expresses it, and is all there is where none does."""
     span = slice(2, 5)
     speech = Drive(data.capture.landmarks[span], blendshapes=data.capture.blendshapes[span])
-    track = emotion_track(torch.tensor([[0.0, 0.0], [0.4, 0.6], [-0.5, 0.2]]), 25.0)
-    changed = Moods().deform(speech.landmarks, emotion_track(torch.full((3, 2), 0.7), 25.0))
+    track = va_track(torch.tensor([[0.0, 0.0], [0.4, 0.6], [-0.5, 0.2]]), 25.0)
+    changed = Moods().deform(speech.landmarks, va_track(torch.full((3, 2), 0.7), 25.0))
     drive = replace(speech, landmarks=changed, emotion=track, neutral=speech)
     cameras = data.capture.cameras[span].resized(SIZE, SIZE)
     branch = GaussianRenderer(CONFIG, untaught)
@@ -153,9 +155,9 @@ def test_emotion_is_added_once(data, untaught):
 def test_valence_and_arousal_beyond_the_disc_are_on_its_rim(data, untaught):
     drive = Drive(data.capture.landmarks[:1], blendshapes=data.capture.blendshapes[:1])
     corner, rim = (
-        conditions_of(
-            replace(drive, emotion=emotion_track(torch.tensor([[v, v]]), 25.0)), untaught.basis, None, CONFIG
-        ).va[0]
+        conditions_of(replace(drive, emotion=va_track(torch.tensor([[v, v]]), 25.0)), untaught.basis, None, CONFIG).va[
+            0
+        ]
         for v in (1.0, math.sqrt(0.5))
     )
     assert torch.allclose(corner, rim, atol=1e-6)
@@ -203,7 +205,7 @@ def test_a_lesson_is_the_emotion_stages_but_for_shut_eyes(data, untaught):
     found = teacher.faces(frames, torch.tensor([[0.0, 1.0], [0.0, 1.0]])).points
     change = found - points[frames]
     wanted = Moods().deform(
-        LandmarkTrack(points[frames], "mediapipe478", 25.0), emotion_track(torch.tensor([[0.0, 1.0]] * 2), 25.0)
+        LandmarkTrack(points[frames], "mediapipe478", 25.0), va_track(torch.tensor([[0.0, 1.0]] * 2), 25.0)
     )
     assert torch.allclose(change[:, CHIN], (wanted.points - points[frames])[:, CHIN], atol=1e-6)
     lid = change[:, [159, 386], 1].abs().mean(1)
@@ -340,6 +342,20 @@ def test_without_a_teacher_the_command_to_run_is_named(data):
         "face_generator:emostyle",
     )
     assert GaussianRenderer.learns_from(GaussianConfig()) == ()
+
+
+def test_pictures_teach_only_what_is_weighed(data):
+    losses = {"emotion": {"l1": 0, "dssim": 0}}
+    config = GaussianConfig.model_validate({**CONFIG.model_dump(), "losses": losses, "teacher": "raise"})
+    with pytest.raises(UserError, match="emotion weighs none of l1, dssim, lpips"):
+        GaussianRenderer.for_training(config, replace(data, faces=Raise()))
+
+
+def test_without_weights_of_places_every_step_compares_pictures(data):
+    losses = {"emotion": {"means": 0, "covariances": 0}}
+    config = GaussianConfig.model_validate({**CONFIG.model_dump(), "losses": losses})
+    seen = teach(data, Head.seeded(config, data), config, 3)
+    assert all(set(row) == {"l1", "dssim"} for row in seen)
 
 
 def test_teaching_emotion_leaves_speech_as_it_was(data):
