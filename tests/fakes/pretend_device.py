@@ -42,6 +42,18 @@ class Pretended(Tensor):
     def is_cuda(self) -> bool:
         return True
 
+    @property
+    def data(self) -> Tensor:
+        return Pretended(self.held.data)
+
+    @data.setter
+    def data(self, value: Tensor) -> None:
+        """As `parameter.data = …` of another size: the same object holds the other numbers."""
+        assert isinstance(value, Pretended)
+        with torch._C.DisableTorchFunction():
+            Tensor.data.__set__(self, value)  # type: ignore[attr-defined]
+        self.held = value.held
+
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
