@@ -166,5 +166,5 @@ def test_a_generator_of_faces_is_built_by_its_name(train):
     train("renderer", sets=["renderer.teacher=face_generator:editor"])
     assert isinstance(Pupil.given[0].faces, Editor)
     assert Pupil.given[0].deformer is None
-    with pytest.raises(UserError, match="no such face_generator 'editr'|unknown face_generator 'editr'"):
+    with pytest.raises(UserError, match="unknown face_generator 'editr'"):
         train("renderer", sets=["renderer.teacher=face_generator:editr"])
