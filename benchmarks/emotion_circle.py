@@ -272,9 +272,9 @@ def sheet(speaker: Speaker, frame: int, file: Path) -> None:
     span, rows = slice(frame, frame + 1), []
 
     def shown(point: Point) -> Picture:
-        picture = speaker.pasted(speaker.emotional(span, point), span)[0]
+        picture = (speaker.pasted(speaker.emotional(span, point), span)[0] * 255).clip(0, 255).astype(np.uint8)
         label = f"{point[0]:+.2f} {point[1]:+.2f}"
-        return np.asarray(cv2.putText(picture, label, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (1, 1, 1), 1))
+        return np.asarray(cv2.putText(picture, label, (4, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1))
 
     for way in around(8, 1.0):
         rows.append(np.hstack([shown((way[0] * r, way[1] * r)) for r in (0, 0.25, 0.5, 0.75, 1.0)]))
@@ -285,7 +285,7 @@ def sheet(speaker: Speaker, frame: int, file: Path) -> None:
 
 def write(file: Path, picture: Picture) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(file), cv2.cvtColor((picture * 255).clip(0, 255).astype(np.uint8), cv2.COLOR_RGB2BGR))
+    cv2.imwrite(str(file), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
 
 
 @torch.no_grad()
