@@ -2,10 +2,10 @@
 
 The scene is a shell: the side that a camera sees of an ellipsoid as large as a head with hair (15 × 21 × 19 cm, four
 fifths of the picture high), with Gaussians of random place on it, about half a spacing off it, flat against it, their
-size following their spacing. Sizes, flatness, opacities and the number of Gaussians that add to a pixel (25 to 35) are
-those of clouds of 28,000 trained on two filmed people: nearest neighbours a millimetre (two pixels at 512²) apart,
-standard deviations 1.4, 1.0 and 0.15 mm in the median and threefold either way, a quarter nearly opaque, a quarter
-faint.
+size following their spacing. Sizes, flatness and opacities are spread as in clouds of 28,000 trained on two filmed
+people: nearest neighbours a millimetre (two pixels at 512²) apart, standard deviations 1.3, 0.9 and 0.16 mm in the
+median and threefold either way, a quarter nearly opaque, a quarter faint. To a covered pixel about 35 Gaussians add
+before it is spent; 24 to 35 there.
 """
 
 from __future__ import annotations
