@@ -1,4 +1,4 @@
-"""A cloud of 3-D Gaussians: what is learnt of each, and surgery on their number."""
+"""A cloud of 3-D Gaussians: what is learnt of each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor, nn
 
 FLAT = 0.28209479177387814
@@ -80,14 +80,6 @@ class Cloud(nn.Module):
         for name, parameter in self.named_parameters(recurse=False):
             parameter.data = values[name].to(parameter).contiguous().clone()
             parameter.grad = None
-
-    def select(self, index: Int64[Tensor, "M"]) -> None:
-        """Keeps these Gaussians, in this order (an index may repeat)."""
-        self.fill({name: parameter.data[index] for name, parameter in self.named_parameters(recurse=False)})
-
-    def append(self, values: Mapping[str, Tensor]) -> None:
-        """Adds Gaussians given by the raw values of all of its tensors."""
-        self.fill({name: torch.cat((p.data, values[name].to(p))) for name, p in self.named_parameters(recurse=False)})
 
     def resized(self, count: int) -> Cloud:
         """Itself with room for `count` Gaussians, whose values are to be loaded."""

@@ -23,7 +23,7 @@ from realtalk_gaussian.branches import Branch, Known
 from realtalk_gaussian.cloud import LEAST_SCALE, MOST_SCALE, Cloud
 from realtalk_gaussian.condition import EMOTION_CODE, AudioScale, FrameCondition, MotionCode, emotion_code
 from realtalk_gaussian.config import GaussianConfig
-from realtalk_gaussian.rigid import CHIN68, CHIN478, PARTS, TEETH_SHARE, motions, moved_rigidly
+from realtalk_gaussian.rigid import CHIN68, CHIN478, TEETH_SHARE, motions, moved_rigidly
 from realtalk_gaussian.seeding import seed_clouds
 
 BRANCHES = frozenset({"face", "mouth", "emotion"})
@@ -369,4 +369,4 @@ def composite(layers: Layers) -> tuple[Float[Tensor, "H W 3"], Float[Tensor, "H 
     return face.picture + mouth.picture * through[..., None], face.alpha + mouth.alpha * through
 
 
-__all__ = ["BRANCHES", "PARTS", "Head", "Layer", "Layers", "Motion", "Posed", "composite"]
+__all__ = ["BRANCHES", "Head", "Layer", "Layers", "Motion", "Posed", "composite"]

@@ -241,13 +241,12 @@ def test_normals_face_the_camera_and_turn_with_the_skin(data: TrainingData, head
     assert float(squeezed.turned_normals()[:, 2].abs().amin()) > 0.9
 
 
-def test_surgery_keeps_parameters_and_all_of_their_rows() -> None:
+def test_other_values_keep_parameters_and_all_of_their_rows() -> None:
     cloud = Cloud(5, 1, 3)
     cloud.means.data = torch.arange(15.0).reshape(5, 3)
     kept = dict(cloud.named_parameters())
-    cloud.select(torch.tensor([3, 0, 3]))
-    assert cloud.means[:, 0].tolist() == [9.0, 0.0, 9.0]
-    cloud.append({name: value.data[:1] for name, value in cloud.named_parameters()})
+    cloud.fill({name: value.data[[3, 0, 3, 3]] for name, value in cloud.named_parameters()})
+    assert cloud.means[:, 0].tolist() == [9.0, 0.0, 9.0, 9.0]
     assert len(cloud) == 4
     for name, parameter in cloud.named_parameters():
         assert parameter is kept[name]
