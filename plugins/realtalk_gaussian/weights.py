@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from realtalk_core.expression import ExpressionBasis
+from realtalk_core.nn.weights import check_head_tensors
 from realtalk_gaussian.cloud import Cloud
 from realtalk_gaussian.condition import AudioScale
 from realtalk_gaussian.config import GaussianConfig
@@ -81,19 +81,9 @@ def check_tensors(tensors: Mapping[str, Tensor]) -> None:
     Raises:
         ValueError: naming the tensor and what is wrong with it.
     """
-    missing = [name for name in NEEDED if name not in tensors]
-    if missing:
-        raise ValueError(f"it lacks the tensor{'s' if len(missing) > 1 else ''} {', '.join(missing)}")
-    for name, value in tensors.items():
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise ValueError(f"its tensor {name} holds NaN or infinite values: training went wrong, or it was damaged")
+    check_head_tensors(tensors, NEEDED)
     if tensors["box"].shape != (4,) or float(tensors["box"][3]) <= 0:
         raise ValueError("its tensor box must hold a corner and a side above 0")
-    points = tensors["basis.neutral"].shape
-    if tuple(points) not in ((478, 3), (68, 3)):
-        raise ValueError(f"its tensor basis.neutral must be 478 or 68 landmarks, and is {list(points)}")
-    if tensors["template"].shape != points:
-        raise ValueError(f"its tensor template is {list(tensors['template'].shape)}, its neutral face {list(points)}")
     for layer in LAYERS:
         count = len(tensors[f"{layer}.means"])
         inner = {"means": (3,), "scales": (3,), "rotations": (4,), "opacities": (), "normals": (3,)}
