@@ -30,6 +30,9 @@ class ComponentConfig(BaseModel):
     TRAINED: ClassVar[tuple[str, ...]] = ()
     """Parameters that weights were learnt for: an avatar refuses other values until it is trained again."""
 
+    PLACES: ClassVar[tuple[str, ...]] = ()
+    """Parameters that say where things are or how work is cut up, not what comes out: no part of an encoder's name."""
+
     @classmethod
     def tiny(cls) -> Self:
         """The same component made small for tests: a few training steps in seconds. The defaults unless overridden.
