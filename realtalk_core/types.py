@@ -60,24 +60,84 @@ class AudioClip:
 
 
 @dataclass(frozen=True, slots=True)
+class Prosody:
+    """How something is said, one value per *video* frame, whatever the encoder; a part is None where nobody asked.
+
+    Attributes:
+        f0: `T` pitch in Hz, 0 where there is none.
+        voiced: `T` in [0, 1], how likely it is that there is a pitch; given with `f0`.
+        loudness: `T` decibels relative to full scale, of sound levelled to speech (`realtalk_core.hearing.level`), so
+            that a number means the same in a quiet recording as in a loud one.
+        activity: `T` in [0, 1], how likely it is that somebody speaks.
+        detector: What found `activity`: `silero` or `energy`; empty without it.
+    """
+
+    f0: Float32[Tensor, "T"] | None = None
+    voiced: Float32[Tensor, "T"] | None = None
+    loudness: Float32[Tensor, "T"] | None = None
+    activity: Float32[Tensor, "T"] | None = None
+    detector: str = ""
+
+    def __post_init__(self) -> None:
+        if not self._parts():
+            raise ShapeError("Prosody: has no part; give f0 and voiced, loudness or activity")
+        if (self.f0 is None) != (self.voiced is None):
+            raise ShapeError("Prosody: f0 and voiced come together or not at all")
+        check_shapes(self)
+        _finite("Prosody", **self._parts())
+        if self.f0 is not None and self.f0.numel() and self.f0.min() < 0:
+            raise ShapeError("Prosody.f0: must not be negative; 0 where there is no pitch")
+        for name, values in (("voiced", self.voiced), ("activity", self.activity)):
+            if values is not None and values.numel() and (values.min() < 0 or values.max() > 1):
+                raise ShapeError(f"Prosody.{name}: must lie in [0, 1]")
+
+    def _parts(self) -> dict[str, Tensor]:
+        named = {"f0": self.f0, "voiced": self.voiced, "loudness": self.loudness, "activity": self.activity}
+        return {name: part for name, part in named.items() if part is not None}
+
+    def __len__(self) -> int:
+        return next(iter(self._parts().values())).shape[0]
+
+    def __getitem__(self, span: slice) -> Prosody:
+        parts = {name: part[span] for name, part in self._parts().items()}
+        return Prosody(**parts, detector=self.detector)
+
+
+def concat_prosody(parts: Sequence[Prosody]) -> Prosody:
+    """Joins consecutive stretches that have the same parts."""
+    first, names = parts[0], list(parts[0]._parts())
+    if any(list(part._parts()) != names or part.detector != first.detector for part in parts):
+        raise ShapeError("Prosody: stretches to join differ in their parts")
+    joined = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+    return Prosody(**joined, detector=first.detector)
+
+
+@dataclass(frozen=True, slots=True)
 class AudioFeatures:
     """What an audio encoder hears: one row per *video* frame.
 
     Attributes:
         values: `T ...`: `(T, D)`, or `(T, W, D)` where an encoder gives a window of W sub-frames to each frame.
         fps: Video frames per second.
+        prosody: Pitch, loudness and voice activity of the same frames, as far as a stage of the chain needs them.
     """
 
     values: Float[Tensor, "T ..."]
     fps: float
+    prosody: Prosody | None = None
 
     def __post_init__(self) -> None:
         if self.values.ndim not in (2, 3):
             raise ShapeError(f"AudioFeatures.values: expected (T, D) or (T, W, D), got {tuple(self.values.shape)}")
         _finite("AudioFeatures", values=self.values)
+        if self.prosody is not None and len(self.prosody) != len(self):
+            raise ShapeError(f"AudioFeatures.prosody: has {len(self.prosody)} frames, values have {len(self)}")
 
     def __len__(self) -> int:
         return self.values.shape[0]
+
+    def __getitem__(self, span: slice) -> AudioFeatures:
+        return AudioFeatures(self.values[span], self.fps, None if self.prosody is None else self.prosody[span])
 
     def rows(self) -> Float[Tensor, "T D"]:
         """The values with any window flattened into the feature axis."""
@@ -265,7 +325,7 @@ class Drive:
     def __getitem__(self, span: slice) -> Drive:
         return Drive(
             self.landmarks[span],
-            None if self.audio is None else AudioFeatures(self.audio.values[span], self.audio.fps),
+            None if self.audio is None else self.audio[span],
             None if self.emotion is None else self.emotion[span],
             None if self.blendshapes is None else self.blendshapes[span],
             None if self.background is None else self.background[span],

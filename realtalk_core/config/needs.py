@@ -9,8 +9,10 @@ from realtalk_core.config.layers import Value
 from realtalk_core.errors import Problem
 from realtalk_core.spec import PIPELINE_STAGES, ComponentConfig, ComponentSpec, Stage
 
-ALWAYS = frozenset({"emotion:8", "emotion:va"})
-"""Given by the user of every chain: weights over the eight labels, and valence and arousal."""
+PROSODY = frozenset({"prosody:f0", "prosody:loudness", "prosody:activity"})
+"""Heard by the core itself whatever the encoder, where a stage needs it; `prosody:f0` brings voicing with it."""
+ALWAYS = frozenset({"emotion:8", "emotion:va"}) | PROSODY
+"""Given to every chain: by the user weights over the eight labels, and valence and arousal; by the core prosody."""
 
 
 @dataclass(frozen=True, slots=True)
