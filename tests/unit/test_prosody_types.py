@@ -21,18 +21,25 @@ def whole() -> Prosody:
 def test_features_and_drives_cut_their_prosody_with_them() -> None:
     features = AudioFeatures(torch.randn(4, 2, 3), 25.0, whole())
     cut = features[1:3]
-    assert cut.values.shape == (2, 2, 3) and cut.fps == 25.0
-    assert cut.prosody is not None and cut.prosody.detector == "silero"
-    assert torch.equal(cut.prosody.f0, F0[1:3]) and torch.equal(cut.prosody.activity, SPOKEN[1:3])
+    assert cut.values.shape == (2, 2, 3)
+    assert cut.fps == 25.0
+    assert cut.prosody is not None
+    assert cut.prosody.detector == "silero"
+    assert torch.equal(cut.prosody.f0, F0[1:3])
+    assert torch.equal(cut.prosody.activity, SPOKEN[1:3])
     drive = Drive(LandmarkTrack(torch.randn(4, 68, 3), "ibug68", 25.0), features)
     kept = drive[2:].audio
-    assert kept is not None and kept.prosody is not None and torch.equal(kept.prosody.loudness, LOUD[2:])
+    assert kept is not None
+    assert kept.prosody is not None
+    assert torch.equal(kept.prosody.loudness, LOUD[2:])
     assert AudioFeatures(torch.zeros(4, 1), 25.0)[:2].prosody is None
 
 
 def test_stretches_join() -> None:
     joined = concat_prosody([whole()[:1], whole()[1:1], whole()[1:]])
-    assert torch.equal(joined.f0, F0) and torch.equal(joined.voiced, VOICED) and len(joined) == 4
+    assert torch.equal(joined.f0, F0)
+    assert torch.equal(joined.voiced, VOICED)
+    assert len(joined) == 4
     with pytest.raises(ShapeError, match="differ in their parts"):
         concat_prosody([whole(), Prosody(loudness=LOUD)])
     with pytest.raises(ShapeError, match="differ in their parts"):
