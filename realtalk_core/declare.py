@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from realtalk_core.errors import RealTalkError
-from realtalk_core.spec import STAGES, About, ComponentConfig, ComponentSpec, Stage, Tokens
+from realtalk_core.spec import STAGES, About, ComponentConfig, ComponentSpec, Converter, Stage, Tokens
 
 if TYPE_CHECKING:
     from realtalk_core import stages
@@ -32,6 +32,7 @@ class _Options(TypedDict, total=False):
     needs: Tokens
     gives: Tokens
     about: About
+    convert: Converter
     expected_failures: Mapping[str, str]
 
 
@@ -70,6 +71,8 @@ def _problems(spec: ComponentSpec) -> list[str]:
         found.append("api must be an integer")
     if not callable(spec.load):
         found.append("load must be callable")
+    if spec.convert is not None and not isinstance(spec.convert, Converter):
+        found.append("convert must be a realtalk_core.spec.Converter")
     if not (isinstance(spec.config, type) and issubclass(spec.config, ComponentConfig)):
         found.append("config must be a subclass of realtalk_core.spec.ComponentConfig")
         return found

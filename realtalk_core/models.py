@@ -124,14 +124,15 @@ def _known(name: str) -> ModelFile:
     return MODELS[name]
 
 
-def _folders() -> Iterator[Path]:
+def model_folders() -> Iterator[Path]:
+    """Where model files are looked for, in this order; the first is where a person puts one."""
     if named := os.environ.get(VARIABLE):
         yield Path(named)
     yield cache_folder()
 
 
 def _local(model: ModelFile) -> Path | None:
-    for folder in _folders():
+    for folder in model_folders():
         file = folder / model.name
         if file.is_file():
             stat = file.stat()
@@ -152,7 +153,7 @@ def _sha256(file: Path, size: int, modified: int) -> str:
 
 @contextmanager
 def _explained(model: ModelFile) -> Iterator[None]:
-    folder = next(_folders())
+    folder = next(model_folders())
     try:
         yield
     except (OSError, ValueError) as error:  # URLError and timeouts are OSErrors

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict
@@ -53,6 +54,23 @@ Tokens = frozenset[str] | Callable[[Any], frozenset[str]]
 
 
 @dataclass(frozen=True, slots=True)
+class Converter:
+    """How a component takes over weights that were published for another program; `realtalk convert` runs it.
+
+    Attributes:
+        reads: What it reads, in a few words, such as `DeepSpeech 0.1's frozen TensorFlow graph (output_graph.pb)`.
+        place: Where the result goes when nobody says: from the source to a `.safetensors` file, or to a folder.
+        write: Reads its first argument and writes the result to its second, which does not exist yet and is renamed to
+            the target afterwards, so that nothing half-written stays. Does the heavy imports. Raises `UserError` for a
+            source it cannot use.
+    """
+
+    reads: str
+    place: Callable[[Path], Path]
+    write: Callable[[Path, Path], None]
+
+
+@dataclass(frozen=True, slots=True)
 class ComponentSpec:
     """One component, declared. Build these with `realtalk_core.declare`, which checks them against the protocols.
 
@@ -70,6 +88,7 @@ class ComponentSpec:
         needs: Tokens it needs from the stages before it.
         gives: Tokens it gives to the stages after it.
         about: Says in a few facts what weights hold, for `realtalk inspect`; imports nothing heavy.
+        convert: How it takes over weights published for another program, if it does.
         expected_failures: Conformance check ids that it is known to fail, each with the reason.
         plugin: Name of the plugin that declared it; filled in by discovery.
     """
@@ -89,6 +108,7 @@ class ComponentSpec:
     needs: Tokens = frozenset()
     gives: Tokens = frozenset()
     about: About | None = None
+    convert: Converter | None = None
     expected_failures: Mapping[str, str] = field(default_factory=dict)
     plugin: str = ""
 
