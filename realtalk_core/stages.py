@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from torch import Tensor
 
 from realtalk_core.types import (
@@ -39,6 +39,37 @@ class AudioEncoder(Protocol):
         Returns:
             `clip.frames(fps)` rows; row k describes the sound around time (k + 0.5) / fps.
         """
+        ...
+
+
+class AudioStream(Protocol):
+    """One run of an audio encoder over sound that arrives piece by piece.
+
+    Attributes:
+        lookahead_seconds: Row k has been given out once the sound up to (k + 1) / fps + this has been fed.
+    """
+
+    lookahead_seconds: float
+
+    def feed(self, samples: Float32[Tensor, "N"]) -> Float[Tensor, "T ..."]:
+        """Takes the next samples and gives the rows that are final by now, in order; perhaps none (of any width)."""
+        ...
+
+    def close(self) -> Float[Tensor, "T ..."]:
+        """The rest: all rows together are those that `encode` gives for the whole clip, however it was cut."""
+        ...
+
+
+@runtime_checkable
+class StreamingEncoder(AudioEncoder, Protocol):
+    """An audio encoder with a stream of its own.
+
+    One without is run on overlapping windows (`realtalk_core.hearing.open_stream`) and states in `context_seconds` how
+    far its rows hear to each side. `realtalk_core.hearing.RowEncoder` is a base class that has a stream already.
+    """
+
+    def stream(self, sample_rate: int, fps: float) -> AudioStream:
+        """Begins a run on samples of this rate."""
         ...
 
 

@@ -1,0 +1,127 @@
+"""Encoders over sound that arrives piece by piece: their own streams, or windows for those that have none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from fractions import Fraction
+
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+from realtalk_core.errors import ShapeError
+from realtalk_core.stages import AudioEncoder, AudioStream, StreamingEncoder
+from realtalk_core.types import AudioClip, AudioFeatures
+from realtalk_core.windows import context_frames
+
+CHUNK_SECONDS = 2.0
+
+
+def open_stream(
+    encoder: AudioEncoder, sample_rate: int, fps: float, *, chunk_seconds: float = CHUNK_SECONDS
+) -> AudioStream:
+    """Starts an encoder on sound that arrives piece by piece.
+
+    Args:
+        encoder: Any audio encoder. One without `stream` must state `context_seconds` (or `context_frames`), how far its
+            rows hear to each side, and is run on overlapping windows.
+        sample_rate: Of the samples that will be fed.
+        fps: Video frames per second.
+        chunk_seconds: How much such windows decide at a time; an encoder's own stream decides that itself.
+    """
+    if isinstance(encoder, StreamingEncoder):
+        return encoder.stream(sample_rate, fps)
+    return WindowStream(encoder, sample_rate, fps, chunk_seconds)
+
+
+def hear(encoder: AudioEncoder, sound: AudioClip | Iterable[AudioClip], fps: float) -> AudioFeatures:
+    """Encodes a clip, or consecutive chunks of one, in memory that grows by the features alone.
+
+    Raises:
+        ShapeError: if the chunks differ in sample rate, there is none, or the encoder gives another number of rows than
+            the sound has frames.
+    """
+    chunks = iter([sound] if isinstance(sound, AudioClip) else sound)
+    first = next(chunks, None)
+    if first is None:
+        raise ShapeError("hear: no sound")
+    stream, samples, parts = open_stream(encoder, first.sample_rate, fps), 0, []
+    chunk: AudioClip | None = first
+    while chunk is not None:
+        if chunk.sample_rate != first.sample_rate:
+            raise ShapeError(f"hear: sample rates differ: {first.sample_rate} and {chunk.sample_rate}")
+        samples += chunk.samples.numel()
+        parts.append(stream.feed(chunk.samples))
+        chunk = next(chunks, None)
+    parts.append(stream.close())
+    values = torch.cat([part for part in parts if len(part)])
+    expected = frames_of(samples, first.sample_rate, fps)
+    if len(values) != expected:
+        raise ShapeError(
+            f"{type(encoder).__name__}: expected {expected} rows for {samples / first.sample_rate:.3f} s at {fps:g} "
+            f"fps, got {len(values)}"
+        )
+    return AudioFeatures(values, fps)
+
+
+def frames_of(samples: int, sample_rate: int, fps: float) -> int:
+    """How many video frames so much sound spans; see `AudioClip.frames`."""
+    return max(1, round(samples / sample_rate * fps))
+
+
+class WindowStream:
+    """Runs an encoder without a stream of its own on overlapping windows; see `AudioStream`.
+
+    A row that hears only what lies within the encoder's context is in a window, away from its inner edges, what it is
+    in the whole clip. So each window is wider than what is kept of it.
+    """
+
+    def __init__(self, encoder: AudioEncoder, sample_rate: int, fps: float, chunk_seconds: float) -> None:
+        self._encoder, self._rate, self._fps = encoder, sample_rate, fps
+        self._per_frame = Fraction(sample_rate) / Fraction(fps).limit_denominator(1001)
+        # Even, because Python rounds halves to even: a window then has as many frames as its stretch of the clip.
+        step = math.lcm(int(getattr(encoder, "stride", 1)), 2, self._per_frame.denominator)
+        self._chunk = max(1, round(chunk_seconds * fps / step)) * step
+        self._context = -(-context_frames(encoder, fps) // step) * step
+        self._held, self._from, self._begin = torch.zeros(0), 0, 0
+        self.lookahead_seconds = (self._chunk + self._context) / fps
+
+    @torch.no_grad()
+    def feed(self, samples: Float32[Tensor, "N"]) -> Float[Tensor, "T ..."]:
+        """Rows that are final by now."""
+        self._held = torch.cat([self._held, samples])
+        parts = []
+        while self._from + len(self._held) >= (self._begin + self._chunk + self._context) * self._per_frame:
+            high = self._begin + self._chunk + self._context
+            parts.append(self._rows(self._begin + self._chunk, high))
+        return torch.cat(parts) if parts else torch.zeros(0, 0)
+
+    @torch.no_grad()
+    def close(self) -> Float[Tensor, "T ..."]:
+        """The rest."""
+        heard = self._from + len(self._held)
+        total = frames_of(heard, self._rate, self._fps)
+        parts = []
+        while self._begin < total:
+            until = self._begin + self._chunk
+            parts.append(self._rows(min(until, total), min(until + self._context, total), last=total))
+        return torch.cat(parts) if parts else torch.zeros(0, 0)
+
+    def _rows(self, until: int, high: int, last: int | None = None) -> Tensor:
+        """Rows up to `until`, heard in a window up to frame `high`; the clip's last frame ends where the clip does."""
+        low = max(0, self._begin - self._context)
+        first = int(low * self._per_frame) - self._from
+        end = None if high == last else math.ceil(high * self._per_frame) - self._from
+        clip = AudioClip(self._held[first:end].contiguous(), self._rate)
+        rows = self._encoder.encode(clip, self._fps).values
+        if len(rows) != high - low:
+            raise ShapeError(
+                f"{type(self._encoder).__name__}.encode: expected {high - low} rows for {clip.seconds:.3f} s at "
+                f"{self._fps:g} fps, got {len(rows)}"
+            )
+        kept = rows[self._begin - low : until - low]
+        self._begin = until
+        drop = int(max(0, until - self._context) * self._per_frame)
+        self._held, self._from = self._held[drop - self._from :], drop
+        return kept
