@@ -131,7 +131,7 @@ class Plain:
 
     def encode(self, clip: AudioClip, fps: float) -> AudioFeatures:
         frames = clip.frames(fps)
-        at = ((torch.arange(frames) + 0.5) / fps * clip.sample_rate).round().long()
+        at = ((torch.arange(frames, dtype=torch.float64) + 0.5) * clip.sample_rate / fps + 1e-3).round().long()
         reach = round(0.15 * clip.sample_rate)
         padded = torch.nn.functional.pad(clip.samples, (reach, reach + clip.sample_rate))
         return AudioFeatures(torch.stack([padded[k : k + 2 * reach].square().mean()[None] for k in at]), fps)
