@@ -9,7 +9,9 @@ from types import MappingProxyType
 
 from realtalk_core.config import Config, Selected, load_config
 from realtalk_core.spec import Stage
+from realtalk_core.testing.subject import scratch
 from realtalk_core.testing.synthetic import make_capture
+from realtalk_core.testing.tiny import tiny_config_of
 from realtalk_core.training.loop import LoopOptions
 from realtalk_core.training.session import Session
 
@@ -17,7 +19,7 @@ STEPS = 12
 
 
 def tiny_config(config: Config | None = None, steps: int | None = STEPS) -> Config:
-    """A configuration with every component at its `tiny()` size, where it has one.
+    """A configuration with every component at its `tiny()` size, and tiny random weights for those from outside.
 
     Args:
         config: Which components; the shipped registry's if None.
@@ -26,7 +28,7 @@ def tiny_config(config: Config | None = None, steps: int | None = STEPS) -> Conf
     config = config or load_config()
     stages: dict[Stage, Selected] = {}
     for stage, chosen in config.stages.items():
-        made = type(chosen.config).tiny() if hasattr(type(chosen.config), "tiny") else chosen.config
+        made = tiny_config_of(chosen.spec, scratch(chosen.spec.name))
         if steps is not None and "steps" in type(made).model_fields:
             made = made.model_copy(update={"steps": steps})
         stages[stage] = Selected(chosen.spec, made)

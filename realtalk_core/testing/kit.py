@@ -109,7 +109,7 @@ def _place(error: Exception) -> str:
 
 
 def select(name: str, plugins: Plugins) -> tuple[ComponentSpec, ...]:
-    """The components a name stands for: a plugin's, or the one that `stage/component` names.
+    """The components a name stands for: a plugin's, or else those called so, or the one that `stage/component` names.
 
     Raises:
         UserError: if there is none, with the reason why a plugin failed to load, or the nearest name.
@@ -120,15 +120,16 @@ def select(name: str, plugins: Plugins) -> tuple[ComponentSpec, ...]:
             raise UserError(f"{name!r}: no stage is called {stage!r}{did_you_mean(stage, STAGES)}")
         return (plugins.find(stage, component),)
     found = tuple(spec for spec in plugins.specs if spec.plugin == name)
+    found = found or tuple(spec for spec in plugins.specs if spec.name == name)
     if found:
         return found
     for failure in plugins.failures:
         if failure.name == name:
             raise UserError(f"the plugin {name!r} could not be loaded: {failure.reason}", "See: realtalk plugins")
-    known = {spec.plugin for spec in plugins.specs}
+    known = {spec.plugin for spec in plugins.specs} | {spec.name for spec in plugins.specs}
     raise UserError(
         f"no plugin is called {name!r}{did_you_mean(name, known)}",
-        "Name a plugin, or stage/component. See: realtalk plugins",
+        "Name a plugin, a component, or stage/component. See: realtalk plugins",
     )
 
 
@@ -148,7 +149,7 @@ def run_conformance(
     """Runs every check.
 
     Args:
-        name: A plugin, or `stage/component`.
+        name: A plugin, a component, or `stage/component`.
         plugins: What was discovered; discovers if not given.
         on_result: Called after each check, for showing progress.
 

@@ -28,6 +28,7 @@ from realtalk_core.spec import ComponentConfig, ComponentSpec
 from realtalk_core.stages import Stateful, Trainable
 from realtalk_core.testing.checks import CheckSkipped
 from realtalk_core.testing.synthetic import make_capture, synthetic_clip
+from realtalk_core.testing.tiny import tiny_config_of
 from realtalk_core.training.data import TrainingData
 from realtalk_core.types import AudioClip, AudioFeatures, CameraTrack, Drive, EmotionTrack, Face, LandmarkTrack
 from realtalk_core.voice import Speech
@@ -48,12 +49,17 @@ TEXTS = ("Maybe.", "Maybe Bob will move the big piano before the people come in.
 Pictures = list[np.ndarray[Any, np.dtype[np.uint8]]]
 
 
+def scratch(name: str) -> Path:
+    """An empty folder that is there until the process ends."""
+    folder = tempfile.TemporaryDirectory(prefix=f"realtalk-conformance-{name}-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
+
+
 @cache
 def tiny_capture(size: int = 64, seconds: float = 3.0) -> Capture:
     """The synthetic capture that components learn from, made once per process."""
-    folder = tempfile.TemporaryDirectory(prefix="realtalk-conformance-")
-    atexit.register(folder.cleanup)
-    return make_capture(Path(folder.name) / "capture", seconds=seconds, size=size, seed=1)
+    return make_capture(scratch("capture") / "capture", seconds=seconds, size=size, seed=1)
 
 
 def band_energies(clip: AudioClip, fps: float, bands: int = 16) -> AudioFeatures:
@@ -100,7 +106,7 @@ class Subject:
     Attributes:
         spec: Its declaration.
         plugins: What was discovered; other stages' components are taken from it where one is needed.
-        config: `spec.config.tiny()`.
+        config: `spec.config.tiny()`, with tiny random weights in place of any from outside (`tiny.tiny_config_of`).
     """
 
     def __init__(self, spec: ComponentSpec, plugins: Plugins) -> None:
@@ -108,8 +114,9 @@ class Subject:
 
     @cached_property
     def config(self) -> ComponentConfig:
-        """The small configuration everything is built with."""
-        return self.spec.config.tiny()
+        """The small configuration everything is built with; skips where an optional package is absent."""
+        with _absent_is_skipped():
+            return tiny_config_of(self.spec, scratch(self.spec.name))
 
     @cached_property
     def cls(self) -> type[Any]:
@@ -133,9 +140,9 @@ class Subject:
             return band_energies
         needed = {t for t in self.spec.tokens_needed(self.config) if t.startswith("audio:")}
         for spec in sorted(self.plugins.of("audio"), key=lambda s: s.name != "mel"):
-            config = spec.config.tiny()
-            if needed <= spec.tokens_given(config):
-                encode: Callable[[AudioClip, float], AudioFeatures] = Subject(spec, self.plugins).cls(config).encode
+            if needed <= spec.tokens_given(spec.config.tiny()):
+                subject = Subject(spec, self.plugins)
+                encode: Callable[[AudioClip, float], AudioFeatures] = subject.cls(subject.config).encode
                 return encode
         if needed:
             raise CheckSkipped(f"no installed audio encoder gives {', '.join(sorted(needed))}")
