@@ -117,7 +117,10 @@ def take_step(component: Any, data: TrainingData, step: int, device: torch.devic
     loss = component.training_step(batch, step)["loss"]
     if not getattr(component, "manual_backward", False):
         loss.backward()
+    limit = float(getattr(component, "gradient_clip", 0.0))
     for optimizer in component.optimizers():
+        if limit > 0:
+            torch.nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], limit)
         optimizer.step()
     component.after_step(step)
 
