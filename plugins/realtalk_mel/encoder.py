@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import librosa
 import numpy as np
 import torch
-from scipy.ndimage import convolve1d
 from scipy.signal import resample_poly
 
+from realtalk_core.hearing.level import LEVEL_FLOOR, gains_at
 from realtalk_core.types import AudioClip, AudioFeatures
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ SPECTRUM_WINDOW, SPECTRUM_FFT = 400, 512
 PITCH_WINDOW, PITCH_LAGS = 640, 320
 PITCH_LOW, PITCH_HIGH = 65.0, 420.0
 VOICED_BELOW = 0.25
-SPEECH_LEVEL = 0.1
-LEVEL_FLOOR = 1e-3
 QUIETEST_DB = -80.0
 EXTRA = 4
 
@@ -65,26 +63,15 @@ class MelEncoder:
             spread evenly over its frame. Silence gives the lowest values, never NaN.
         """
         rows, looks = clip.frames(fps), self.config.sub_frames
-        sound = _resampled(clip.samples.numpy(), clip.sample_rate)
+        sound = _resampled(np.nan_to_num(clip.samples.numpy(), nan=0.0, posinf=1.0, neginf=-1.0), clip.sample_rate)
+        sound = sound if sound.size else np.zeros(1, np.float32)
         centres = np.rint((np.arange(rows * looks) + 0.5) / (fps * looks) * RATE).astype(np.int64)
-        gain = self._gain(sound, centres)
+        gain = gains_at(sound, RATE, centres, self.config.level_seconds)
         bands, loudness = self._spectrum(sound, centres, gain)
         pitch, voiced = self._pitch(sound, centres) if self.config.pitch else np.zeros((2, len(centres)), np.float32)
         change = np.gradient(loudness) * (looks * fps / 25) if len(loudness) > 1 else np.zeros_like(loudness)
         values = np.column_stack([bands, loudness, np.clip(change, -2, 2), pitch, voiced]).astype(np.float32)
         return AudioFeatures(torch.from_numpy(values.reshape(rows, looks, self.features)), fps)
-
-    def _gain(self, sound: Array, centres: np.ndarray[Any, Any]) -> Array:
-        """What brings the level around each look to that of plain speech; hardly anything lifts silence."""
-        block = RATE // 100
-        padded = np.pad(sound, (0, -len(sound) % block)).reshape(-1, block)
-        power = np.square(padded).mean(1)
-        half = round(self.config.level_seconds * 100)
-        kernel = np.hanning(2 * half + 3)[1:-1]
-        inside = convolve1d(np.ones_like(power), kernel, mode="constant")
-        level = np.sqrt(np.maximum(convolve1d(power, kernel, mode="constant") / inside, 0))
-        gain = SPEECH_LEVEL / (level + LEVEL_FLOOR)
-        return np.interp(centres / block - 0.5, np.arange(len(gain)), gain).astype(np.float32)
 
     def _spectrum(self, sound: Array, centres: np.ndarray[Any, Any], gain: Array) -> tuple[Array, Array]:
         frames = _frames(sound, centres, SPECTRUM_WINDOW) * gain[:, None]

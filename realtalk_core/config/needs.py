@@ -11,8 +11,9 @@ from realtalk_core.spec import PIPELINE_STAGES, ComponentConfig, ComponentSpec, 
 
 PROSODY = frozenset({"prosody:f0", "prosody:loudness", "prosody:activity"})
 """Heard by the core itself whatever the encoder, where a stage needs it; `prosody:f0` brings voicing with it."""
-ALWAYS = frozenset({"emotion:8", "emotion:va"}) | PROSODY
-"""Given to every chain: by the user weights over the eight labels, and valence and arousal; by the core prosody."""
+ALWAYS = frozenset({"emotion:8", "emotion:va", "audio"}) | PROSODY
+"""Given to every chain: by the user weights over the eight labels, and valence and arousal; `audio`, the encoder's rows,
+for whose sake a stage depends on which encoder it is; by the core prosody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,12 @@ class Selected:
 
     spec: ComponentSpec
     config: ComponentConfig
+
+
+def wanted_prosody(stages: Mapping[Stage, Selected]) -> frozenset[str]:
+    """What the stages of a pipeline need of `PROSODY`."""
+    asked = [stages[stage] for stage in PIPELINE_STAGES if stage in stages]
+    return PROSODY & frozenset().union(*(chosen.spec.tokens_needed(chosen.config) for chosen in asked))
 
 
 def unmet_needs(stages: Mapping[Stage, Selected], places: Mapping[Stage, Value]) -> list[Problem]:
