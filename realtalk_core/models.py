@@ -94,6 +94,11 @@ def cache_folder() -> Path:
     return user_cache_path("realtalk") / "models"
 
 
+def offline(variable: str = "REALTALK_OFFLINE") -> bool:
+    """Whether the network is switched off by an environment variable."""
+    return os.environ.get(variable, "").upper() in ("1", "ON", "YES", "TRUE")
+
+
 def model_path(name: str) -> Path:
     """The file on disk, verified; downloaded if it is nowhere.
 
@@ -167,6 +172,8 @@ def _explained(model: ModelFile) -> Iterator[None]:
 def _download(model: ModelFile) -> Path:
     folder = cache_folder()
     with _explained(model):
+        if offline():
+            raise OSError("the network is switched off (REALTALK_OFFLINE)")
         folder.mkdir(parents=True, exist_ok=True)
         digest = hashlib.sha256()
         with (

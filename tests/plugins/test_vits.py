@@ -196,6 +196,7 @@ def test_a_model_that_cannot_be_downloaded_names_command_and_folder(monkeypatch,
     def offline(*_, **__):
         raise ConnectionError("Name or service not known")
 
+    monkeypatch.setenv("REALTALK_MODELS", str(tmp_path))
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda **_: (_ for _ in ()).throw(FileNotFoundError()))
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", offline)
     with pytest.raises(MissingDependencyError) as caught:
@@ -203,9 +204,11 @@ def test_a_model_that_cannot_be_downloaded_names_command_and_folder(monkeypatch,
     said = str(caught.value)
     assert "someone/some-model (revision 012345678901)" in said
     assert "Name or service not known" in said
-    assert f"hf download someone/some-model --revision {REVISION} --local-dir " in said
+    folder = tmp_path / "someone--some-model"
+    assert f"hf download someone/some-model --revision {REVISION} --local-dir {folder}\n" in said
     assert "--set voice.folder=" in said
-    assert said.count("someone--some-model") == 2
+    tiny_vits.save(folder)
+    assert VitsVoice(VitsConfig(model="someone/some-model", revision=REVISION)).voices()
 
 
 def test_a_model_from_the_hub_is_fetched_pinned_and_without_code(monkeypatch, folder):
