@@ -60,6 +60,7 @@ def all_checks() -> tuple[Check, ...]:
     """Every check, in the order in which they are tried: cheap ones first, training last."""
     from realtalk_core.testing import (  # noqa: F401  # importing declares them
         checks_declaration,
+        checks_hearing,
         checks_output,
         checks_renderer,
         checks_stages,

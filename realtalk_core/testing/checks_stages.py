@@ -1,73 +1,18 @@
-"""Checks of what hearing, speaking and feeling promise; renderers have `checks_renderer`."""
+"""Checks of what landmarks and emotion promise; other stages have a module each."""
 
 from __future__ import annotations
 
 from itertools import combinations, pairwise
 
-import numpy as np
 import torch
-from scipy.signal import resample_poly
 
 from realtalk_core.emotion import LABELS
 from realtalk_core.testing.checks import check, require
 from realtalk_core.testing.checks_output import EXACT, difference
 from realtalk_core.testing.subject import FPS, Subject, seed_globally
-from realtalk_core.testing.synthetic import synthetic_clip
 from realtalk_core.types import AudioClip
 
 IDENTITY_CM = 1e-3
-
-
-@check("audio/rows", ("audio",))
-def audio_rows(subject: Subject) -> None:
-    """A clip gives seconds x fps rows, rounded to the nearest frame and at least one."""
-    subject.needs_output()
-    for seconds, fps in ((1.0, 25.0), (1.0, 30.0), (0.02, 25.0), (1.33, 25.0), (2.018, 29.97)):
-        clip = synthetic_clip(seconds, 16000, seed=2)
-        features = subject.component.encode(clip, fps)
-        expected = clip.frames(fps)
-        require(len(features) == expected, f"{seconds} s at {fps} fps give {len(features)} rows, not {expected}")
-        require(features.fps == fps, f"the features claim {features.fps} fps, not {fps}")
-
-
-@check("audio/silence-finite", ("audio",))
-def audio_silence_finite(subject: Subject) -> None:
-    """Digital silence is encoded, to finite numbers."""
-    subject.needs_output()
-    values = subject.component.encode(AudioClip(torch.zeros(16000), 16000), FPS).values
-    require(len(values) == 25, f"1 s of silence gives {len(values)} rows, not 25")
-
-
-@check("audio/any-rate", ("audio",))
-def audio_any_rate(subject: Subject) -> None:
-    """The same sound at another sample rate gives about the same features."""
-    subject.needs_output()
-    clip = synthetic_clip(2.0, 16000, seed=5)
-    expected = subject.component.encode(clip, FPS).rows()
-    for rate, (up, down) in {22050: (441, 320), 44100: (441, 160), 48000: (3, 1)}.items():
-        samples = resample_poly(clip.samples.numpy(), up, down).astype(np.float32).clip(-1, 1)
-        found = subject.component.encode(AudioClip(torch.from_numpy(samples), rate), FPS).rows()
-        require(found.shape == expected.shape, f"{rate} Hz give {tuple(found.shape)}, 16000 {tuple(expected.shape)}")
-        pair = torch.stack([expected.flatten(), found.flatten()])
-        alike = float(torch.corrcoef(pair)[0, 1])
-        require(alike > 0.8, f"features at {rate} Hz correlate only {alike:.2f} with those at 16000 Hz")
-
-
-@check("audio/impulse-alignment", ("audio",))
-def audio_impulse_alignment(subject: Subject) -> None:
-    """A click in frame k shows in row k, within a frame."""
-    subject.needs_output()
-    noise = torch.from_numpy(np.random.default_rng(0).normal(0, 1e-3, 32000).astype(np.float32))
-    quiet = subject.component.encode(AudioClip(noise, 16000), FPS).rows()
-    for frame in (10, 25, 41):
-        samples = noise.clone()
-        middle = round((frame + 0.5) * 640)
-        samples[middle - 80 : middle + 80] += 0.8 * torch.sin(torch.arange(160.0))
-        change = (subject.component.encode(AudioClip(samples, 16000), FPS).rows() - quiet).square().sum(1)
-        require(change.sum() > 0, f"a click in frame {frame} changes nothing")
-        near = change[frame - 8 : frame + 9]
-        centre = float((near * torch.arange(frame - 8, frame + 9)).sum() / near.sum())
-        require(abs(centre - frame) <= 1.0, f"a click in frame {frame} shows around row {centre:.1f}")
 
 
 @check("landmarks/rows", ("landmarks",))

@@ -12,6 +12,7 @@ from torch import nn
 
 from realtalk_core.emotion import LABELS
 from realtalk_core.errors import UserError
+from realtalk_core.hearing import RowEncoder
 from realtalk_core.testing.subject import tiny_capture
 from realtalk_core.types import AudioClip, AudioFeatures, Face, FrameBatch, LandmarkTrack
 from realtalk_core.voice import Phoneme, Speech
@@ -23,6 +24,8 @@ class Audio:
     """Log energies of bands in a window around each frame's middle."""
 
     floor = 1e-6
+    context_frames = 1
+    late = 0.0
 
     def __init__(self, config):
         self.config = config
@@ -32,19 +35,37 @@ class Audio:
 
     def samples(self, clip):
         up, down = RATE // np.gcd(RATE, clip.sample_rate), clip.sample_rate // np.gcd(RATE, clip.sample_rate)
-        return torch.from_numpy(resample_poly(clip.samples.numpy(), up, down).astype(np.float32))
+        clean = self.clean(clip.samples.numpy())
+        return torch.from_numpy(resample_poly(clean, up, down).astype(np.float32))
+
+    def clean(self, samples):
+        return np.nan_to_num(samples, nan=0.0, posinf=1.0, neginf=-1.0)
 
     def encode(self, clip, fps):
         samples = torch.nn.functional.pad(self.samples(clip), (640, 1280))
         rows = []
         for k in range(self.frames(clip, fps)):
-            middle = round((k + 0.5) * RATE / fps) + 640
+            middle = round((k + 0.5 - self.late) * RATE / fps) + 640
             power = torch.fft.rfft(samples[middle - 320 : middle + 320] * torch.hann_window(640)).abs().square()
             rows.append(power[1:].reshape(-1)[: 320 // BANDS * BANDS].reshape(BANDS, -1).mean(1))
         return AudioFeatures(self.finish(torch.log10(torch.stack(rows) + self.floor)), fps)
 
     def finish(self, values):
         return values
+
+
+class Hearing(RowEncoder):
+    """The same as rows of 100 a second, by the core's own base class."""
+
+    hop, kernel, window = 160, 640, 4
+    block_seconds, margin_seconds = 0.5, 0.1
+
+    def __init__(self, config):
+        self.config = config
+
+    def rows(self, samples):
+        power = torch.fft.rfft(samples.unfold(0, self.kernel, self.hop) * torch.hann_window(640)).abs().square()
+        return torch.log10(power[:, 1 : 320 // BANDS * BANDS + 1].unflatten(1, (BANDS, -1)).mean(2) + 1e-6)
 
 
 class Landmarks:

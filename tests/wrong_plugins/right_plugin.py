@@ -34,6 +34,7 @@ def loader(name, module="right_components"):
 def realtalk_components():
     words = {"summary": "Right in everything.", "api": 1}
     yield declare.audio_encoder("right", config=NoConfig, load=loader("Audio"), **words)
+    yield declare.audio_encoder("right_rows", config=NoConfig, load=loader("Hearing"), **words)
     yield declare.landmark_generator("right", config=SeedConfig, load=loader("Landmarks"), **words)
     yield declare.emotion_deformer("right", config=StrengthConfig, load=loader("Emotion"), **words)
     yield declare.renderer("right", config=NoConfig, load=loader("Renderer"), **words)

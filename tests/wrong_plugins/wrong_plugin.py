@@ -7,7 +7,10 @@ from realtalk_core.hookspecs import hookimpl
 from realtalk_core.spec import ComponentSpec, NoConfig
 
 CLASSES = {
-    "audio": ("chunks/agree", "audio/rows", "audio/silence-finite", "audio/any-rate", "audio/impulse-alignment"),
+    "audio": (
+        "chunks/agree", "audio/rows", "audio/silence-finite", "audio/any-rate", "audio/impulse-alignment",
+        "audio/lands-on-frames", "audio/any-sound", "audio/input-nan", "audio/streaming", "audio/look-ahead",
+    ),
     "landmarks": ("landmarks/rows", "landmarks/obeys-seed", "landmarks/hears"),
     "emotion": (
         "spec/protocol", "build/succeeds", "run/succeeds", "emotion/rows", "emotion/neutral-identity",
