@@ -1,0 +1,3 @@
+from realtalk_core.testing import conformance
+
+test_conformance = conformance("ears")
