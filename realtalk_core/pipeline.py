@@ -1,7 +1,7 @@
-"""Speech to frames, window by window: encode, generate, deform, finish, render, composite.
+"""Speech to frames: encode as the sound comes, then window by window generate, deform, finish, render, composite.
 
-Memory does not depend on the length of the sound, and no frame depends on how the sound was cut
-(`realtalk_core.windows`).
+The encoder hears the sound once, as a stream; windows are cut out of its rows (`realtalk_core.windows`). Memory does
+not depend on the length of the sound, and no frame depends on how the sound was cut.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ import torch
 from torch import Tensor
 
 from realtalk_core.avatar import Avatar
+from realtalk_core.config.needs import wanted_prosody
 from realtalk_core.emotion import EmotionPlan, parse_emotion
 from realtalk_core.errors import ShapeError, UserError, did_you_mean
+from realtalk_core.hearing.pieces import heard
 from realtalk_core.motion import Motion
 from realtalk_core.person import Person
 from realtalk_core.scene import Background, Scene
@@ -97,6 +99,7 @@ class Pipeline:
         scene: What stands around the head; None leaves the rendered head on white.
         fps: Frames per second.
         torso: Renders what is below the head, for a scene of rendered bodies; None takes it from the film.
+        prosody: What else of the sound its stages need: tokens of `realtalk_core.config.needs.PROSODY`.
     """
 
     audio: AudioEncoder
@@ -107,6 +110,7 @@ class Pipeline:
     scene: Scene | None = None
     fps: float = 25.0
     torso: TorsoLayer | None = None
+    prosody: frozenset[str] = frozenset()
 
     @classmethod
     def from_avatar(
@@ -131,8 +135,9 @@ class Pipeline:
                 where its own poses are replayed, else the model where there is one.
 
         Raises:
-            UserError: if a file is missing or damaged, if the two persons' landmarks differ in scheme, or if the
-                avatar has no torso and it is asked for.
+            UserError: if a file is missing or damaged, if the two persons' landmarks differ in scheme, if the avatar
+                has no torso and it is asked for, or if its stages have learnt from another encoder, or from other
+                weights of it.
         """
         renderer = avatar.component("renderer", device)
         layer = _torso(renderer, avatar, torso, moved=pose is not None)
@@ -149,6 +154,7 @@ class Pipeline:
             ),
             fps=avatar.fps,
             torso=layer,
+            prosody=wanted_prosody(avatar.config.stages),
         )
 
     def frames(
@@ -183,26 +189,18 @@ class Pipeline:
     ) -> Iterator[Cut]:
         """Everything up to the renderer, window by window: for looking at motion without rendering it."""
         plan = parse_emotion(emotion) if isinstance(emotion, str) else emotion
-        stages = (self.audio, self.landmarks, self.emotion, self.motion)
+        stages = (self.landmarks, self.emotion, self.motion)
         reach = context_frames(self.renderer, self.fps)
-        context = sum(context_frames(part, self.fps) for part in stages) + reach
         for window in windows(
-            [sound] if isinstance(sound, AudioClip) else sound,
-            self.fps,
+            heard(self.audio, sound, self.fps, self.prosody, chunk_seconds=chunk_seconds),
             chunk=max(1, round(chunk_seconds * self.fps)),
-            context=context,
+            context=sum(context_frames(part, self.fps) for part in stages) + reach,
             stride=math.lcm(*(int(getattr(part, "stride", 1)) for part in (*stages, self.renderer))),
         ):
             yield self._cut(window, plan, reach)
 
     def _cut(self, window: Window, plan: EmotionPlan, reach: int) -> Cut:
-        start, count = window.start, window.count
-        features = self.audio.encode(window.clip, self.fps)
-        if len(features) != count:
-            raise ShapeError(
-                f"{type(self.audio).__name__}.encode: expected {count} rows for {window.clip.seconds:.3f} s at "
-                f"{self.fps:g} fps, got {len(features)}"
-            )
+        features, start, count = window.features, window.start, window.count
         neutral: LandmarkTrack = _numbered(self.landmarks.generate, features, start=start)
         track: EmotionTrack = plan.track(count, self.fps, start)
         emotional: LandmarkTrack = _numbered(self.emotion.deform, neutral, track, start=start)

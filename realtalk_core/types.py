@@ -144,6 +144,15 @@ class AudioFeatures:
         return self.values.flatten(1)
 
 
+def concat_features(parts: Sequence[AudioFeatures]) -> AudioFeatures:
+    """Joins consecutive rows of one encoder, with their prosody."""
+    if len(parts) == 1:
+        return parts[0]
+    said = [part.prosody for part in parts if part.prosody is not None]
+    joined = concat_prosody(said) if said else None
+    return AudioFeatures(torch.cat([part.values for part in parts]), parts[0].fps, joined)
+
+
 @dataclass(frozen=True, slots=True)
 class LandmarkTrack:
     """Facial landmarks in head space with the head's pose removed, in centimetres.

@@ -12,8 +12,8 @@ from realtalk_core.spec import PIPELINE_STAGES, ComponentConfig, ComponentSpec, 
 PROSODY = frozenset({"prosody:f0", "prosody:loudness", "prosody:activity"})
 """Heard by the core itself whatever the encoder, where a stage needs it; `prosody:f0` brings voicing with it."""
 ALWAYS = frozenset({"emotion:8", "emotion:va", "audio"}) | PROSODY
-"""Given to every chain: by the user weights over the eight labels, and valence and arousal; `audio`, the encoder's rows,
-for whose sake a stage depends on which encoder it is; by the core prosody."""
+"""Given to every chain: by the user weights over the eight labels, and valence and arousal; by the audio encoder its
+rows (`audio`), for whose sake a stage depends on which encoder it is; by the core prosody."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,16 +8,20 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool1d, conv1d
 
+from realtalk_core.build import build
 from realtalk_core.config.motion import MotionConfig
 from realtalk_core.emotion import LABELS
 from realtalk_core.errors import ShapeError
 from realtalk_core.footage import CaptureFootage
+from realtalk_core.hearing import RowEncoder
+from realtalk_core.hearing.prosody import prosody
 from realtalk_core.motion import Motion
 from realtalk_core.person import Person
 from realtalk_core.pipeline import Pipeline
+from realtalk_core.plugins import discover
 from realtalk_core.scene import Scene
 from realtalk_core.testing.synthetic import make_capture, synthetic_clip
-from realtalk_core.types import AudioFeatures, Drive, FrameBatch, LandmarkTrack
+from realtalk_core.types import AudioClip, AudioFeatures, Drive, FrameBatch, LandmarkTrack
 
 HAPPY = LABELS.index("happy")
 
@@ -35,6 +39,17 @@ class Loudness:
         return AudioFeatures(torch.stack([level, wide], 1), fps)
 
 
+class Blocks(RowEncoder):
+    """The same, 50 times a second, in blocks of a second."""
+
+    block_seconds, margin_seconds, heard = 1.0, 0.5, 0
+
+    def rows(self, samples):
+        level = samples.unfold(0, self.kernel, self.hop).square().mean(1)
+        self.heard += len(level)
+        return torch.stack([level, 5 * level], 1)
+
+
 class Mouth:
     """Opens the mouth with the sound, in steps of four frames, and trembles with noise of absolute frame numbers."""
 
@@ -46,7 +61,7 @@ class Mouth:
 
     def generate(self, audio, start=0):
         assert start % 4 == 0
-        level = audio.values[:, 1]
+        level = audio.rows()[:, 1]
         blocks = avg_pool1d(level[None, None], 4, ceil_mode=True)[0, 0].repeat_interleave(4)[: len(audio)]
         noise = torch.tensor([np.random.default_rng(start + k).normal() for k in range(len(audio))]).float()
         points = self.neutral.repeat(len(audio), 1, 1)
@@ -120,6 +135,38 @@ def test_no_frame_depends_on_how_the_sound_was_cut(make, chunk_seconds, seconds)
     assert whole.shape == (clip.frames(25), 64, 64, 3)
     assert whole.dtype == torch.uint8
     assert torch.equal(whole, cut)
+
+
+@pytest.mark.parametrize("encoder", ["windows", "blocks", "mel"])
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_no_frame_depends_on_the_pieces_that_sound_arrives_in(make, encoder, rate):
+    clip = synthetic_clip(3.31, rate)
+    plugins = discover()
+    mel = plugins.find("audio", "mel")
+    audio = {"windows": Loudness, "blocks": Blocks, "mel": lambda: build(mel, mel.config())}[encoder]()
+    whole = run(make(audio=audio), clip, chunk_seconds=1e3)
+    for size in (rate // 5, 1237, rate):
+        pieces = [AudioClip(part, rate) for part in clip.samples.split(size)]
+        assert torch.equal(run(make(audio=audio), pieces), whole)
+
+
+def test_the_encoder_hears_every_block_once(make):
+    audio = Blocks()
+    run(make(audio=audio), synthetic_clip(9.0), chunk_seconds=1.0)
+    rows = 9 * 50 + 2 * 25 * 8  # of the clip, and half a second on both sides of each joint between nine blocks
+    assert audio.heard == rows
+
+
+def test_prosody_comes_along_where_a_stage_needs_it(make):
+    clip = synthetic_clip(3.31)
+    asked = frozenset({"prosody:loudness"})
+    whole = prosody(clip, 25.0, asked).loudness
+    for audio in (Loudness(), Blocks()):
+        cuts = list(make(audio=audio, prosody=asked).cuts(clip, chunk_seconds=0.5))
+        said = [cut.drive.audio.prosody[cut.first : cut.last] for cut in cuts]
+        assert torch.equal(torch.cat([part.loudness for part in said]), whole)
+        assert {part.f0 for part in said} == {None}
+    assert next(iter(make().cuts(clip))).drive.audio.prosody is None
 
 
 def test_the_emotion_reaches_the_picture_when_it_is_due(make):
