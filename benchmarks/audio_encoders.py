@@ -1,17 +1,17 @@
 """What each audio encoder costs at its published size: speed, memory, look-ahead; long sound; blocks against one pass.
 
-    python benchmarks/audio_encoders.py [--only NAME...] [--seconds 60] [--json]
+    python benchmarks/audio_encoders.py [--only NAME...] [--seconds 60] [--set KEY=VALUE...] [--json]
     python benchmarks/audio_encoders.py --long [--hours 2]
-    python benchmarks/audio_encoders.py --whole [--only NAME...] [--seconds 60]
+    python benchmarks/audio_encoders.py --whole [--only NAME...] [--seconds 28] [--set KEY=VALUE...]
 
 Weights are random (`published_encoders.py`), written into a temporary folder as the published ones are and loaded the
 same way; they change neither speed nor memory. Every encoder is measured in a process of its own, on all cores that
 torch takes (`OMP_NUM_THREADS` bounds them); memory is the peak of that process, libraries included.
 
 `--long` streams a drawn wav of that length through a tiny HuBERT: once from Python, 200 ms at a time, once through
-`realtalk features`. `--whole` compares rows heard block by block with rows of one pass over everything, as root mean
-square of the difference over the spread of the features. Random attention hardly prefers what is near, so what blocks
-cost there says little about a trained model in either direction.
+`realtalk features`. `--whole` compares rows heard block by block with rows of one pass over everything (which Whisper
+can do for 30 s at most), as root mean square of the difference over the spread of the features. Random attention hardly
+prefers what is near, so what blocks cost there says little about a trained model in either direction.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from typing import Any
 
 import torch
 from memory import peak_mb
-from published_encoders import MAKERS, chosen, tiny_hubert
+from published_encoders import MAKERS, built, chosen, tiny_hubert
 
 from realtalk_core.audio import stream_audio, write_wav
-from realtalk_core.build import build, load_class
+from realtalk_core.build import load_class
 from realtalk_core.hearing import open_stream
 from realtalk_core.testing.synthetic import synthetic_clip
 from realtalk_core.types import AudioClip
@@ -59,10 +59,10 @@ def cost(sets: list[str], seconds: float) -> dict[str, Any]:
     """One encoder: seconds of sound per second, peak memory, look-ahead, shape of a row."""
     spec, config = chosen(sets)
     load_class(spec)
-    libraries, began = peak_mb(), time.perf_counter()
-    encoder = build(spec, config)
-    loaded = time.perf_counter() - began
     clip = sound(seconds)
+    libraries, began = peak_mb(), time.perf_counter()
+    encoder = built(spec, config)
+    loaded = time.perf_counter() - began
     encoder.encode(AudioClip(clip.samples[: clip.sample_rate], clip.sample_rate), FPS)
     began = time.perf_counter()
     values = encoder.encode(clip, FPS).values
@@ -81,14 +81,30 @@ def cost(sets: list[str], seconds: float) -> dict[str, Any]:
 
 
 def whole(sets: list[str], seconds: float) -> dict[str, Any]:
-    """How far rows heard in blocks are from those of one pass, relative to the spread of the features."""
-    clip = sound(seconds)
+    """How far rows heard in blocks are from those of one pass, and rows of 200 ms pieces from those of the whole clip.
+
+    Both relative to the spread of the features.
+    """
     spec, config = chosen(sets)
-    blocks = build(spec, config).encode(clip, FPS).rows()
-    once = build(spec, config.model_copy(update={"block_seconds": seconds + 1})).encode(clip, FPS).rows()
+    clip = sound(seconds)
+    encoder = built(spec, config)
+    blocks = encoder.encode(clip, FPS).rows()
+    stream = open_stream(encoder, clip.sample_rate, FPS)
+    parts = [stream.feed(piece) for piece in clip.samples.split(round(PIECE_SECONDS * clip.sample_rate))]
+    live = torch.cat([part for part in (*parts, stream.close()) if len(part)]).flatten(1)
+    once = blocks
+    if "block_seconds" in spec.config.model_fields:
+        all_at_once = {"block_seconds": seconds, "margin_seconds": 0.0}
+        once = built(spec, config.model_copy(update=all_at_once)).encode(clip, FPS).rows()
     spread = once.std(0).square().mean().sqrt()
     apart = (blocks - once).square().mean(1).sqrt() / spread
-    return {"seconds": seconds, "rms": float(apart.square().mean().sqrt()), "most": float(apart.max())}
+    pieces = (live - blocks).square().mean(1).sqrt() / spread
+    return {
+        "seconds": seconds,
+        "rms": float(apart.square().mean().sqrt()),
+        "most": float(apart.max()),
+        "pieces": float(pieces.max()),
+    }
 
 
 def pieces(file: Path) -> Iterator[torch.Tensor]:
@@ -101,7 +117,7 @@ def streamed(sets: list[str], file: Path) -> dict[str, Any]:
     spec, config = chosen(sets)
     load_class(spec)
     libraries = peak_mb()
-    stream = open_stream(build(spec, config), RATE, FPS)
+    stream = open_stream(built(spec, config), RATE, FPS)
     began, rows = time.perf_counter(), 0
     for piece in pieces(file):
         rows += len(stream.feed(piece))
@@ -167,28 +183,34 @@ def child(measure: str, first: Any, second: Any) -> Any:
 
 HEADS = {
     "cost": ("encoder", "parameters", "row", "sound per second", "peak memory", "of it libraries", "look-ahead"),
-    "whole": ("encoder", "blocks from one pass, rms", "worst row"),
+    "whole": (
+        "encoder",
+        "of sound",
+        "blocks from one pass, rms",
+        "worst row",
+        "200 ms pieces from the whole clip, worst row",
+    ),
 }
 
 
 def line(kind: str, name: str, row: dict[str, Any]) -> list[str]:
     """The cells of one encoder."""
     if kind == "whole":
-        return [name, f"{row['rms']:.2%}", f"{row['most']:.2%}"]
+        return [name, f"{row['seconds']:g} s", *(f"{row[part]:.1e}" for part in ("rms", "most", "pieces"))]
     shape = " × ".join(map(str, row["row"]))
     size = f"{row['parameters'] / 1e6:.1f} M" if row["parameters"] else "none"
     speed = f"{row['seconds_per_s']:.3g} s"
     return [name, size, shape, speed, f"{row['peak_mb']} MB", f"{row['libraries_mb']} MB", f"{row['lookahead_s']:g} s"]
 
 
-def each(kind: str, names: list[str], seconds: float, as_json: bool) -> None:
+def each(kind: str, names: list[str], seconds: float, words: list[str], as_json: bool) -> None:
     if not as_json:
         head = HEADS[kind]
         print("| " + " | ".join(head) + " |\n|" + "---|" * len(head), flush=True)
     results = {}
     for name in names:
         with tempfile.TemporaryDirectory() as folder:
-            results[name] = apart(kind, saved(name, Path(folder)), seconds)
+            results[name] = apart(kind, [*saved(name, Path(folder)), *words], seconds)
         if not as_json:
             print("| " + " | ".join(line(kind, name, results[name])) + " |", flush=True)
     if as_json:
@@ -207,7 +229,8 @@ def long(hours: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=list(MAKERS), default=list(MAKERS), metavar="NAME")
-    parser.add_argument("--seconds", type=float, default=60.0, help="of sound")
+    parser.add_argument("--seconds", type=float, help="of sound; default 60, with --whole 28")
+    parser.add_argument("--set", action="append", default=[], help="as on every command: audio.PARAM=VALUE")
     parser.add_argument("--json", action="store_true", help="numbers for a script instead of a table")
     parser.add_argument("--long", action="store_true", help="long sound in constant memory")
     parser.add_argument("--hours", type=float, default=2.0)
@@ -217,12 +240,13 @@ def main() -> None:
     if options.child:
         print(json.dumps(child(*options.child)))
         return
-    if options.seconds < 2 or options.hours <= 0:
+    seconds = options.seconds or (28.0 if options.whole else 60.0)
+    if seconds < 2 or options.hours <= 0:
         parser.error("--seconds must be at least 2 and --hours above 0")
     if options.long:
         long(options.hours)
     else:
-        each("whole" if options.whole else "cost", options.only, options.seconds, options.json)
+        each("whole" if options.whole else "cost", options.only, seconds, options.set, options.json)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from realtalk_core import checkpoint, hub
+from realtalk_core.build import build, load_class
 from realtalk_core.cli.common import configuration, installed
 from realtalk_core.spec import ComponentConfig, ComponentSpec
 from realtalk_core.testing.tiny import tiny_config_of
@@ -26,10 +28,10 @@ def _waveform(family: str, **sizes: Any) -> Callable[[Path], list[str]]:
     def save(folder: Path) -> list[str]:
         import transformers
 
-        torch.manual_seed(0)
-        model = getattr(transformers, f"{family}Model")(getattr(transformers, f"{family}Config")(**sizes))
-        model.save_pretrained(folder)
-        transformers.Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
+        with hub.reading(folder):
+            model = getattr(transformers, f"{family}Model")(getattr(transformers, f"{family}Config")(**sizes))
+            model.save_pretrained(folder)
+            transformers.Wav2Vec2FeatureExtractor(do_normalize=True).save_pretrained(folder)
         return [f"audio={family.lower()}", f"audio.folder={folder}"]
 
     return save
@@ -45,21 +47,43 @@ def _whisper(size: str) -> Callable[[Path], list[str]]:
             for side in ("encoder", "decoder")
             for what, n in (("layers", layers), ("attention_heads", heads), ("ffn_dim", 4 * width))
         }
-        torch.manual_seed(0)
-        config = transformers.WhisperConfig(d_model=width, **both)
-        transformers.WhisperForConditionalGeneration(config).save_pretrained(folder)
-        transformers.WhisperFeatureExtractor().save_pretrained(folder)
+        with hub.reading(folder):
+            config = transformers.WhisperConfig(d_model=width, **both)
+            transformers.WhisperForConditionalGeneration(config).save_pretrained(folder)
+            transformers.WhisperFeatureExtractor().save_pretrained(folder)
         return ["audio=whisper", f"audio.folder={folder}"]
 
     return save
 
 
+def _deepspeech(folder: Path) -> list[str]:
+    from realtalk_deepspeech.encoder import FILE, save_random
+
+    folder.mkdir(exist_ok=True)
+    save_random(folder / FILE, hidden=2048)
+    return ["audio=deepspeech", f"audio.weights={folder / FILE}"]
+
+
+def _ave(folder: Path) -> list[str]:
+    from realtalk_ave import AveConfig
+    from realtalk_ave.encoder import AveEncoder
+    from realtalk_ave.networks import Listener
+
+    file = folder / "audio.safetensors"
+    torch.manual_seed(0)
+    state = AveEncoder(AveConfig(), Listener(32, 512)).state()
+    checkpoint.save(file, checkpoint.Header("audio", "ave", plugin="ave"), state)
+    return ["audio=ave", f"audio.weights={file}"]
+
+
 MAKERS: dict[str, Callable[[Path], list[str]]] = {
     "mel": lambda folder: ["audio=mel"],
-    "hubert-large": _waveform("Hubert", **LARGE),
+    "deepspeech": _deepspeech,
+    "ave": _ave,
     "hubert-base": _waveform("Hubert"),
-    "wav2vec2-large": _waveform("Wav2Vec2", **LARGE),
+    "hubert-large": _waveform("Hubert", **LARGE),
     "wav2vec2-base": _waveform("Wav2Vec2"),
+    "wav2vec2-large": _waveform("Wav2Vec2", **LARGE),
     **{f"whisper-{size}": _whisper(size) for size in WHISPER},
 }
 """What writes a model into a folder and gives the words of `--set` that choose it."""
@@ -76,3 +100,9 @@ def chosen(sets: list[str]) -> tuple[ComponentSpec, ComponentConfig]:
     """The encoder that words of `--set` choose, as every command finds it."""
     stage = configuration(None, None, sets).stages["audio"]
     return stage.spec, stage.config
+
+
+def built(spec: ComponentSpec, config: Any) -> Any:
+    """That encoder; one whose weights belong to an avatar takes them from the file its parameter `weights` names."""
+    learns = hasattr(load_class(spec), "from_state")
+    return build(spec, config, tensors=checkpoint.load(config.weights)[1] if learns else None)
