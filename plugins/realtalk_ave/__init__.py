@@ -21,7 +21,8 @@ class AveConfig(ComponentConfig):
 
     TRAINED: ClassVar[tuple[str, ...]] = ("level_seconds",)
     PLACES: ClassVar[tuple[str, ...]] = (
-        "weights", "width", "size", "steps", "batch", "learning_rate", "weight_decay", "sync", "reconstruct", "augment"
+        "weights", "width", "size", "steps", "batch", "learning_rate", "weight_decay", "sync", "reconstruct", "lips",
+        "augment",
     )  # fmt: skip
 
     weights: Path | None = None
@@ -54,13 +55,16 @@ class AveConfig(ComponentConfig):
     reconstruct: float = Field(10.0, ge=0.0)
     """Weight of the mouth's mean absolute error, drawn from the sound and a reference picture."""
 
+    lips: float = Field(3.0, ge=0.0)
+    """Weight of the tracked lips' shape, told by a linear map of the embedding; 0 learns from pictures alone."""
+
     augment: float = Field(1.0, ge=0.0, le=2.0)
     """Strength of training augmentation: level, tone colour, voice, noise and rate of the sound; 0 is off."""
 
     @classmethod
     def tiny(cls) -> Self:
         """Sizes for tests."""
-        return cls(width=4, size=32, steps=40, batch=8, learning_rate=3e-3)
+        return cls(width=8, size=64, steps=40, batch=8)
 
 
 def _load() -> type[AveEncoder]:

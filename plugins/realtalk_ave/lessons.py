@@ -12,7 +12,9 @@ from torch import Generator, Tensor
 from realtalk_ave.mouths import cut_outs
 from realtalk_ave.networks import PICTURES, SIDE
 from realtalk_ave.sound import BANDS, HOP, LOOKS, RATE, Array, scaled, spectra
+from realtalk_core.capture import Capture
 from realtalk_core.errors import UserError
+from realtalk_core.landmarks import LIPS_INNER, LIPS_OUTER
 from realtalk_core.training.data import TrainingData
 
 PICTURE_SECONDS = 0.04
@@ -25,6 +27,8 @@ MARGIN = 3
 """Pixels by which a cut-out may be shifted."""
 LEAST = 40
 """Moments that a capture must have."""
+SHAPES = 8
+"""Principal components of the lips that the embedding must tell."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class Lessons:
         row: Where each of the capture's frames is in `pictures`, -1 if nowhere, `T`.
         offsets: Frames of the pictures around a moment.
         moments: Frames around which all pictures are there.
+        lips: Principal components of the lips' landmarks, in units of their standard deviation or of a tenth of the
+            first one's, `T SHAPES`.
     """
 
     sound: Array
@@ -48,6 +54,7 @@ class Lessons:
     row: Tensor
     offsets: Tensor
     moments: Tensor
+    lips: Tensor
 
     @classmethod
     def of(cls, data: TrainingData, frames: Tensor, sound: Array, gain: Array) -> Lessons:
@@ -69,7 +76,7 @@ class Lessons:
                 "Film for one to five minutes, or choose an audio encoder that needs no training: --set audio=mel",
             )
         pictures = cut_outs(capture, frames, SIDE + 2 * MARGIN)
-        return cls(sound, gain, capture.fps, pictures, row, offsets, moments)
+        return cls(sound, gain, capture.fps, pictures, row, offsets, moments, _lips(capture, frames))
 
     def draw(self, count: int, generator: Generator) -> Tensor:
         """Moments for a batch: half anywhere, half near those."""
@@ -101,6 +108,17 @@ class Lessons:
         cut = torch.stack([p[:, y : y + SIDE, x : x + SIDE] for p, (y, x) in zip(found, place.tolist(), strict=True)])
         factor, offset = (light[:, k, None, None, None, None] for k in (0, 1))
         return (cut / 255 * factor + offset).clamp(0, 1)
+
+
+def _lips(capture: Capture, frames: Tensor) -> Tensor:
+    landmarks = capture.tracks.landmarks
+    points = sorted({*LIPS_OUTER, *LIPS_INNER}) if landmarks.shape[1] == 478 else list(range(48, 68))
+    shapes = landmarks[:, points].flatten(1).double()
+    away = shapes - shapes[frames].mean(0)
+    _, sigma, rows = torch.linalg.svd(away[frames], full_matrices=False)
+    scale = (sigma[:SHAPES] / len(frames) ** 0.5).clamp_min(1e-6)
+    found: Tensor = away @ rows[:SHAPES].T / scale.clamp_min(float(scale[0]) / 10)
+    return found.float()
 
 
 def disturbed(amplitudes: Array, generator: Generator, strength: float = 1.0) -> Array:
