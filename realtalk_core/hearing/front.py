@@ -21,22 +21,27 @@ _HALF_TAPS = 10
 
 
 @cache
-def _low_pass(up: int, down: int) -> NDArray[np.float32]:
+def _low_pass(up: int, down: int, beta: float) -> NDArray[np.float32]:
     from scipy.signal import firwin
 
     most = max(up, down)
-    return np.asarray(firwin(2 * _HALF_TAPS * most + 1, 1 / most, window=("kaiser", 8.0)), np.float32)
+    return np.asarray(firwin(2 * _HALF_TAPS * most + 1, 1 / most, window=("kaiser", beta)), np.float32)
 
 
 class Resampler:
     """Polyphase resampling with a Kaiser window, as `realtalk_core.audio.resample` does it.
 
+    Args:
+        rate: Samples per second that come.
+        to: Samples per second that go.
+        beta: Shape of the window.
+
     Attributes:
         delay_seconds: How far beyond an output sample's time the input must be known.
     """
 
-    def __init__(self, rate: int, to: int) -> None:
-        shared = math.gcd(rate, to)
+    def __init__(self, rate: int, to: int, beta: float = 8.0) -> None:
+        shared, self._beta = math.gcd(rate, to), beta
         self._up, self._down = to // shared, rate // shared
         reach = math.ceil(_HALF_TAPS * max(self._up, self._down) / self._up) + 1
         self.delay_seconds = 0.0 if rate == to else (reach + self._down) / rate
@@ -67,7 +72,7 @@ class Resampler:
         # `_given` is a whole number of periods until the last call, so windows begin in phase.
         begin = max(0, self._given // self._up * self._down - self._reach)
         part = self._held[begin - self._from :]
-        out = resample_poly(part, self._up, self._down, window=_low_pass(self._up, self._down))
+        out = resample_poly(part, self._up, self._down, window=_low_pass(self._up, self._down, self._beta))
         first = begin // self._down * self._up
         out = np.asarray(out[self._given - first : until - first], np.float32)
         self._given = until
