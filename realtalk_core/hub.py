@@ -36,7 +36,7 @@ class Wanted:
         what: In words, such as `HuBERT model`.
         kind: `model_type` of its config.json.
         stage: Key of the configuration that holds `folder`, `model` and `revision`, such as `audio`.
-        files: What must lie beside the weights.
+        files: What must lie beside the weights; `a|b` is either.
         also: What is taken along where there is such a file.
         elsewhere: The component that takes a model of another type, by that type.
         convert: Name of the component for `realtalk convert`, if it takes pickles over.
@@ -115,7 +115,7 @@ def check_kind(wanted: Wanted, folder: Path) -> None:
         UserError: otherwise.
     """
     place = f"{wanted.stage}.folder: {folder}"
-    missing = [name for name in wanted.files if not (folder / name).is_file()]
+    missing = _lacking(wanted, folder)
     if missing:
         raise UserError(
             f"{place} is no {wanted.what}: it lacks {', '.join(missing)}",
@@ -253,6 +253,10 @@ def _has(folder: Path, *names: str) -> bool:
     return any((folder / name).is_file() for name in names)
 
 
+def _lacking(wanted: Wanted, folder: Path) -> list[str]:
+    return [names.split("|")[0] for names in wanted.files if not _has(folder, *names.split("|"))]
+
+
 def _check_commit(wanted: Wanted, folder: Path, model: str, revision: str) -> None:
     """Refuses a folder that was downloaded at another commit; `hf download` notes it beside the files."""
     note = folder / ".cache" / "huggingface" / "download" / "config.json.metadata"
@@ -275,14 +279,12 @@ def _from_hub(wanted: Wanted, model: str, revision: str) -> Path:
     """The folder of a commit in the hub's cache, downloaded if it must be."""
     import huggingface_hub
 
-    beside = [*wanted.files, *wanted.also]
+    beside = [name for names in (*wanted.files, *wanted.also) for name in names.split("|")]
     safe, pickled = [WEIGHTS, INDEX, "model-*.safetensors"], [PICKLED, PICKLED_INDEX, "pytorch_model-*.bin"]
     asked: dict[str, Any] = {"repo_id": model, "revision": revision}
     try:
         there = Path(huggingface_hub.snapshot_download(**asked, allow_patterns=[*beside, *safe], local_files_only=True))
-        if all((there / name).is_file() for name in wanted.files) and _has(
-            there, WEIGHTS, INDEX, PICKLED, PICKLED_INDEX
-        ):
+        if not _lacking(wanted, there) and _has(there, WEIGHTS, INDEX, PICKLED, PICKLED_INDEX):
             return there
     except OSError:  # LocalEntryNotFoundError is one
         pass
