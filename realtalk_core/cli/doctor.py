@@ -57,6 +57,7 @@ def register(app: typer.Typer) -> None:
             "devices": _devices(),
             "models": _models(),
             "model_cache": str(cache_folder()),
+            "voice_activity": _voice_activity(),
             "components": components,
             "failures": [{"name": f.name, "kind": f.kind, "reason": f.reason} for f in plugins.failures],
             "heavy_plugins": {info.name: list(info.heavy) for info in plugins.loaded if info.heavy},
@@ -118,6 +119,16 @@ def _models() -> list[dict[str, Any]]:
     return rows
 
 
+def _voice_activity() -> str:
+    """What judges voice activity for the components that listen to it."""
+    try:
+        from realtalk_core.hearing import activity
+
+        return activity.remark(activity.detector())
+    except Exception as error:  # a damaged model file is told among the models
+        return f"voice activity cannot be judged: {_one_line(error)}"
+
+
 def _components(plugins: Plugins) -> list[dict[str, Any]]:
     """Loads every component, so that what would fail later fails here; asks those that know for their fast path."""
     from realtalk_core.build import load_class
@@ -169,6 +180,7 @@ def _show(facts: dict[str, Any]) -> None:
     )
     say(f"model files (looked for in REALTALK_MODELS, then {facts['model_cache']})")
     table([(row["name"], row["what"], row["state"]) for row in facts["models"]], "  ")
+    say(facts["voice_activity"])
     say("components and the path each takes")
     table([(row["stage"], row["name"], row["fast_path"]) for row in facts["components"]], "  ")
     if facts["failures"]:
