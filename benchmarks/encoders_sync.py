@@ -25,7 +25,9 @@ from priors import scores
 from realtalk_core.build import build
 from realtalk_core.capture import Capture
 from realtalk_core.cli.common import configuration
+from realtalk_core.config.needs import wanted_prosody
 from realtalk_core.expression import lip_gap
+from realtalk_core.hearing.prosody import prosody
 from realtalk_core.spec import ComponentConfig
 from realtalk_core.testing.tiny import tiny_config_of
 from realtalk_core.training.data import TrainingData, encoder_name
@@ -77,8 +79,9 @@ def measured(capture: Capture, row: Row, steps: int, folder: Path) -> tuple[floa
     frames = torch.nonzero(capture.tracks.valid).flatten()
     train, test = frames[frames < first], frames[frames >= first]
     encoder = _encoder(spec, config, capture, train)
-    features = encoder.encode(capture.audio, capture.fps)
-    heard = AudioFeatures(features.values[: len(capture)], capture.fps)
+    asked = wanted_prosody(stages)
+    beside = prosody(capture.audio, capture.fps, asked) if asked else None
+    heard = AudioFeatures(encoder.encode(capture.audio, capture.fps).values, capture.fps, beside)[: len(capture)]
     name = encoder_name(spec.name, config, getattr(encoder, "weights_digest", ""))
     data = TrainingData(capture, heard, train, test, encoder=name)
     generator = learnt(build(stages["landmarks"].spec, stages["landmarks"].config, data=data), data)
