@@ -1,7 +1,7 @@
 """Reading sound from any container and codec PyAV reads, and writing WAV; in constant memory where asked for.
 
-All sound is mono here. Channels are mixed so that the mixture can never exceed full scale: two equally, more by their
-place, the centre (which carries speech) most.
+All sound is mono here (`realtalk_core.mono`), and what files hold that is no sound (NaN, samples beyond full scale) is
+gone: damage costs the moment it hits, and what cannot be read at all is one message.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ import av
 import av.error
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from realtalk_core.errors import UserError
+from realtalk_core.mono import Mixer, Peaks, Samples
 from realtalk_core.types import AudioClip
+from realtalk_core.wav_header import ends_too_early
 
 _GAP_SECONDS = 0.02  # timestamps of lossy codecs wander by less than this
-_WEIGHTS = {"FC": 1.0, "FL": 0.7, "FR": 0.7, "LFE": 0.0, "LFE2": 0.0}
-"""Of channels beyond stereo, by FFmpeg's name; the others count half."""
+_LONGEST_OVERLAP, _LONGEST_GAP = 0.5, 600.0  # seconds; the gap where the file states no length
+_RATES = range(1_000, 768_001)
+"""Samples per second that a file may claim."""
 _LISTEN = "Check that the file plays in a media player, or convert it to WAV."
-
-Samples = NDArray[np.float32]
 
 
 @contextmanager
@@ -46,7 +46,8 @@ def open_media(path: str | Path) -> Iterator[Any]:
     if file.stat().st_size == 0:
         raise UserError(f"{file} is empty (0 bytes)", "Copy or export it again.")
     try:
-        container = av.open(str(file), metadata_errors="replace")
+        options = {"ignore_length": "1"} if ends_too_early(file) else {}
+        container = av.open(str(file), metadata_errors="replace", options=options)
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise UserError(
             f"{file} cannot be read as sound or video: {_reason(error)}",
@@ -92,7 +93,12 @@ def stream_audio(
     with open_media(path) as container:
         if not container.streams.audio:
             raise UserError(f"{path} has no sound", "Name a file with a sound track.")
-        rate = sample_rate or container.streams.audio[0].rate
+        own = container.streams.audio[0].rate
+        if own not in _RATES:
+            raise UserError(
+                f"{path}: its header claims {own} samples per second", "Its header is damaged; export it again."
+            )
+        rate = sample_rate or own
         size = max(1, round(seconds * rate))
         held: list[Samples] = []
         count = 0
@@ -113,55 +119,81 @@ def _clip(samples: Samples, rate: int) -> AudioClip:
 
 
 def _blocks(container: Any, rate: int, start: float | None, path: Path) -> Iterator[Samples]:
-    """Mono blocks in time order: early sound dropped, gaps filled, overlaps cut."""
-    resampler = av.AudioResampler(format="fltp", rate=rate)
+    """Mono blocks in time order: early sound dropped, gaps filled, overlaps cut.
+
+    Time that jumps back by more than an overlap, or beyond the end of the file, is damage or the next of several sounds
+    in one file: it goes on from there.
+    """
     origin = start  # time of sample 0; set by the first block if not given
     position = 0  # samples given out or dropped since `origin`
+    longest = (container.duration or 0) / av.time_base or _LONGEST_GAP
     decoded = False
-    for block, seconds in _resampled(container, resampler):
-        decoded = True
+    for block, seconds in _resampled(container, rate, path):
         if seconds is not None:
             if origin is None:
                 origin = seconds
-            offset = round((seconds - origin) * rate) - position
+            gap = seconds - origin - position / rate
+            if position and not -_LONGEST_OVERLAP < gap <= longest:
+                origin, gap = seconds - position / rate, 0.0
+            offset = round(gap * rate)
             if offset > _GAP_SECONDS * rate:
                 for filled in range(0, offset, rate):  # a gap can be long: fill it in pieces
                     yield np.zeros(min(rate, offset - filled), np.float32)
                 position += offset
             elif offset < -_GAP_SECONDS * rate:
                 block = block[min(-offset, block.size) :]
+        decoded = True
         position += block.size
         if block.size:
             yield block
     if not decoded:
-        raise UserError(f"{path}: its sound cannot be decoded", _LISTEN)
+        raise UserError(f"{path} has a sound track but no sound: it is empty, cut off or damaged", _LISTEN)
 
 
-def _resampled(container: Any, resampler: Any) -> Iterator[tuple[Samples, float | None]]:
+def _resampled(container: Any, rate: int, path: Path) -> Iterator[tuple[Samples, float | None]]:
     """Decoded blocks, each with the container time of its first sample where the file states one.
 
-    Damaged packets are skipped; the time of the next good one keeps the sound in place.
+    Damaged packets are skipped; the time of the next good one keeps the sound in place. Rate and channels may change
+    on the way, as in files that were joined.
     """
     stream = container.streams.audio[0]
+    scale = _scale(path) if stream.codec_context.name.startswith("pcm_f") else 1.0
+    mixer, resampler, kind = Mixer(), None, None
+
+    def mixed(frames: Iterable[Any]) -> Iterator[Samples]:
+        for frame in frames:
+            yield mixer.mix(_channels(frame) * np.float32(scale), [c.name for c in frame.layout.channels])
+
     for frame in decode(container, stream):
         seconds = None if frame.time is None else float(frame.time)
         frame.pts = None
-        for out in resampler.resample(frame):
-            yield _mono(out), seconds
+        if resampler is None or kind != (frame.format.name, frame.layout.name, frame.sample_rate):
+            if resampler is not None:
+                for block in mixed(resampler.resample(None)):
+                    yield block, None
+            kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+            resampler = av.AudioResampler(format="flt", rate=rate)
+        for block in mixed(resampler.resample(frame)):
+            yield block, seconds
             seconds = None
-    for out in resampler.resample(None):
-        yield _mono(out), None
+    if resampler is not None:
+        for block in mixed(resampler.resample(None)):
+            yield block, None
 
 
-def _mono(frame: Any) -> Samples:
-    channels: Samples = frame.to_ndarray().astype(np.float32, copy=False)
-    if len(channels) == 1:
-        return np.asarray(channels[0])
-    weights = np.ones(len(channels), np.float32)
-    if len(channels) > 2:
-        names = [channel.name for channel in frame.layout.channels]
-        weights = np.array([_WEIGHTS.get(name, 0.5) for name in names], np.float32)
-    return np.asarray((weights / max(float(weights.sum()), 1e-6)) @ channels, np.float32)
+def _channels(frame: Any) -> Samples:
+    """`C N` from a packed frame; planar ones hold at most eight channels."""
+    packed: Samples = frame.to_ndarray()
+    return packed.reshape(-1, len(frame.layout.channels)).T
+
+
+def _scale(path: Path) -> float:
+    """What brings a file of floating-point numbers to full scale if it is beyond it; reads the whole file."""
+    peaks = Peaks()
+    with open_media(path) as container:
+        for frame in decode(container, container.streams.audio[0]):
+            peaks.add(frame.to_ndarray())
+    return peaks.scale
 
 
 def decode(container: Any, stream: Any) -> Iterator[Any]:
