@@ -19,21 +19,23 @@ if TYPE_CHECKING:
 class DeepSpeechConfig(ComponentConfig):
     """Parameters of the encoder."""
 
-    PLACES: ClassVar[tuple[str, ...]] = ("weights", "block_seconds", "margin_seconds")
+    PLACES: ClassVar[tuple[str, ...]] = ("weights", "block_seconds", "margin_seconds", "past_seconds")
 
     weights: Path | None = None
     """The converted weights (`realtalk convert deepspeech output_graph.pb`); none looks for deepspeech.safetensors
     where model files are kept."""
-    window: int = Field(16, ge=1, le=64)
-    """Rows of logits, 50 per second, around each video frame's middle; AD-NeRF's and ER-NeRF's windows have 16."""
-    block_seconds: float = Field(10.0, ge=0.5, le=120.0)
-    """Sound that is decided at a time."""
-    margin_seconds: float = Field(5.0, ge=0.2, le=60.0)
-    """Sound that is heard before and after each block besides."""
+    window: int = Field(default=16, ge=1, le=64)
+    """Rows of logits, 50 per second, around the middle of each video frame; AD-NeRF's and ER-NeRF's windows have 16."""
+    block_seconds: float = Field(default=10.0, ge=0.1, le=60.0)
+    """The sound goes through the network in blocks of this length."""
+    margin_seconds: float = Field(default=5.0, ge=0.0, le=30.0)
+    """How much more is heard before and after each block."""
+    past_seconds: float | None = Field(default=None, ge=0.0, le=30.0)
+    """How much is heard before each block, if not the margin; it costs no look-ahead."""
 
     @classmethod
     def tiny(cls) -> Self:
-        """Short blocks."""
+        """Short blocks; the weights come from `DeepSpeechEncoder.tiny_weights`."""
         return cls(block_seconds=2.0, margin_seconds=0.5)
 
 

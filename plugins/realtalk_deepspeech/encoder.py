@@ -42,6 +42,7 @@ class DeepSpeechEncoder(RowEncoder):
         self.config = config
         self.window = config.window
         self.block_seconds, self.margin_seconds = config.block_seconds, config.margin_seconds
+        self.past_seconds = config.past_seconds
         self.network, self.weights_digest = load(config.weights)
 
     def rows(self, samples: Float32[Tensor, "N"]) -> Float[Tensor, "R 29"]:
@@ -112,15 +113,13 @@ def _located(path: Path | None) -> Path:
         )
     folders = list(model_folders())
     found = next((folder / FILE for folder in folders if (folder / FILE).is_file()), None)
-    if found is not None:
-        return found
-    places = " nor in ".join(map(str, folders))
-    raise MissingDependencyError(
-        f"the weights of DeepSpeech are not on this machine: {FILE} is neither in {places}"
-        if len(folders) > 1
-        else f"the weights of DeepSpeech are not on this machine: {FILE} is not in {places}",
-        _advice(None),
-    )
+    if found is None:
+        places = " nor in ".join(map(str, folders))
+        where = f"neither in {places}" if len(folders) > 1 else f"not in {places}"
+        raise MissingDependencyError(
+            f"the weights of DeepSpeech are not on this machine: {FILE} is {where}", _advice(None)
+        )
+    return found
 
 
 def _command(path: Path | None) -> str:
