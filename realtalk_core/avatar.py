@@ -23,6 +23,7 @@ from realtalk_core import __version__, checkpoint
 from realtalk_core.atomic import write_text
 from realtalk_core.build import build, load_class
 from realtalk_core.config import Config
+from realtalk_core.encoders import WEIGHTS, encoder_name, learnt_from, own_encoder, refuse_strangers
 from realtalk_core.errors import UserError
 from realtalk_core.plugins import Plugins
 from realtalk_core.spec import PIPELINE_STAGES, Stage
@@ -50,15 +51,17 @@ class Avatar:
         path: The folder.
         meta: The content of `avatar.yaml`.
         config: What it was trained with, with the caller's `--set` on top.
+        sets: That `--set`.
     """
 
     path: Path
     meta: Mapping[str, Any]
     config: Config
+    sets: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, path: str | Path, plugins: Plugins, sets: Sequence[str] = ()) -> Avatar:
-        """Opens an avatar folder.
+        """Opens an avatar folder to use it.
 
         Args:
             path: The folder.
@@ -66,8 +69,17 @@ class Avatar:
             sets: Changes of its configuration, as `--set` takes them.
 
         Raises:
-            UserError: if it is none, is damaged or from a newer RealTalk, or needs a component that is not installed.
+            UserError: if it is none, is damaged or from a newer RealTalk, needs a component that is not installed, or
+                would hear an audio encoder that its stages have not learnt from.
         """
+        avatar = cls.open_for_training(path, plugins, sets)
+        audio = avatar.config.stages["audio"]
+        avatar._refuse_strangers(encoder_name(audio.spec.name, audio.config))
+        return avatar
+
+    @classmethod
+    def open_for_training(cls, path: str | Path, plugins: Plugins, sets: Sequence[str] = ()) -> Avatar:
+        """The same for whoever changes it, such as its audio encoder: what has learnt from another is not refused."""
         folder = Path(path)
         meta = read_meta(folder)
         parts = meta["config"].get("pipeline", {})
@@ -79,7 +91,16 @@ class Avatar:
             folder,
             meta,
             Config.from_dict(_usable(meta["config"], plugins), plugins, source=str(folder / "avatar.yaml"), sets=sets),
+            tuple(sets),
         )
+
+    @cached_property
+    def learnt_from(self) -> dict[Stage, str]:
+        """The audio encoder that each stage that listens has learnt from; see `realtalk_core.encoders`."""
+        return learnt_from(self.path, self.meta, self.config)
+
+    def _refuse_strangers(self, name: str) -> None:
+        refuse_strangers(self.path, self.learnt_from, name, self.sets, own_encoder(self.meta, self.config.plugins))
 
     @property
     def name(self) -> str:
@@ -142,16 +163,25 @@ class Avatar:
             device: Where it shall work, if it can; see `realtalk_core.device`.
 
         Raises:
-            UserError: if its checkpoint is missing, damaged, newer, or another component's.
+            UserError: if its checkpoint is missing, damaged, newer, or another component's; of the stage audio, if its
+                weights are not those that other stages have learnt from.
         """
         from realtalk_core.device import place
 
+        made, header = self.built(stage)
+        if stage == "audio":
+            chosen = self.config.stages[stage]
+            self._refuse_strangers(encoder_name(chosen.spec.name, chosen.config, known_weights(made, header)))
+        return place(made, device)
+
+    def built(self, stage: Stage) -> tuple[Any, checkpoint.Header | None]:
+        """The component on the CPU whatever others have learnt from it, and the header of its checkpoint if any."""
         chosen = self.config.stages[stage]
         file = self.path / f"{stage}.safetensors"
         if not hasattr(load_class(chosen.spec), "from_state"):
-            return build(chosen.spec, chosen.config)
+            return build(chosen.spec, chosen.config), None
         if not file.is_file() and not hasattr(load_class(chosen.spec), "for_training"):
-            return build(chosen.spec, chosen.config)
+            return build(chosen.spec, chosen.config), None
         if not file.is_file():
             raise UserError(
                 f"{self.path}: the stage {stage} has not been trained ({file.name} is missing)",
@@ -180,7 +210,7 @@ class Avatar:
                 f"{file} does not fit the installed {stage} {chosen.spec.name!r}: {' '.join(str(error).split())[:200]}",
                 f"Leave out --set {stage}.…, or train it again: realtalk train CAPTURE -o {self.path} --stage {stage}",
             ) from error
-        return place(made, device)
+        return made, header
 
     @staticmethod
     def widened(header: checkpoint.Header, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -189,6 +219,14 @@ class Avatar:
         for name, base in header.metrics.get(HALVED, {}).items():
             out[name] = tensors[name].float() + (tensors[base].float() if base else 0)
         return out
+
+
+def known_weights(encoder: Any, header: checkpoint.Header | None) -> str:
+    """The digest by which others know a built encoder's weights: the one from before `realtalk_core.compact`."""
+    from realtalk_core.hearing.cache import weights_of
+
+    before = None if header is None else header.metrics.get(WEIGHTS)
+    return weights_of(encoder) if before is None else str(before)
 
 
 def read_meta(folder: Path) -> dict[str, Any]:

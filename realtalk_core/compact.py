@@ -18,7 +18,8 @@ from torch import Tensor
 
 from realtalk_core import checkpoint
 from realtalk_core.atomic import writing
-from realtalk_core.avatar import HALVED, Avatar, write_meta
+from realtalk_core.avatar import HALVED, Avatar, known_weights, write_meta
+from realtalk_core.encoders import WEIGHTS
 from realtalk_core.errors import UserError
 from realtalk_core.footage import store_film
 from realtalk_core.person import Person
@@ -70,6 +71,8 @@ def compact(
         file = avatar.path / f"{stage}.safetensors"
         if file.is_file():
             header, tensors = checkpoint.load(file)
+            if stage == "audio":  # what has learnt from it knows it by its weights as they were
+                header = replace(header, metrics={**header.metrics, WEIGHTS: known_weights(*avatar.built(stage))})
             _save(folder / file.name, header, avatar.widened(header, tensors), {})
     meta = dict(avatar.meta)
     meta["config"] = replace(avatar.config, motion=avatar.config.motion.model_copy(update={"start": 0})).to_dict()

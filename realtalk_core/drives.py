@@ -10,7 +10,9 @@ import torch
 
 from realtalk_core.avatar import Avatar
 from realtalk_core.capture import Capture
-from realtalk_core.types import AudioClip, AudioFeatures, Blendshapes, Drive, LandmarkTrack
+from realtalk_core.config.needs import wanted_prosody
+from realtalk_core.hearing.pieces import heard_rows
+from realtalk_core.types import AudioClip, AudioFeatures, Blendshapes, Drive, LandmarkTrack, concat_features
 
 RATE = 16_000
 EDGE_SECONDS = 1.0
@@ -29,10 +31,11 @@ def tracked(avatar: Avatar, span: slice) -> Drive:
     return Drive(landmarks, silence(avatar, len(landmarks)), blendshapes=Blendshapes(person.blendshapes[span]))
 
 
-@torch.no_grad()
 def silence(avatar: Avatar, frames: int) -> AudioFeatures:
-    """What an avatar's audio encoder makes of silence, one row per frame."""
+    """What an avatar hears in silence, one row per frame."""
     edge = round(EDGE_SECONDS * avatar.fps)
     samples = round((frames + 2 * edge) / avatar.fps * RATE)
-    features: AudioFeatures = avatar.component("audio").encode(AudioClip(torch.zeros(samples), RATE), avatar.fps)
-    return AudioFeatures(features.values[edge : edge + frames], features.fps)
+    quiet = AudioClip(torch.zeros(samples), RATE)
+    prosody = wanted_prosody(avatar.config.stages)
+    features = concat_features(list(heard_rows(avatar.component("audio"), quiet, avatar.fps, prosody)))
+    return features[edge : edge + frames]

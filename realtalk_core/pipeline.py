@@ -19,7 +19,7 @@ from realtalk_core.avatar import Avatar
 from realtalk_core.config.needs import wanted_prosody
 from realtalk_core.emotion import EmotionPlan, parse_emotion
 from realtalk_core.errors import ShapeError, UserError, did_you_mean
-from realtalk_core.hearing.pieces import heard
+from realtalk_core.hearing.pieces import heard_rows
 from realtalk_core.motion import Motion
 from realtalk_core.person import Person
 from realtalk_core.scene import Background, Scene
@@ -192,7 +192,7 @@ class Pipeline:
         stages = (self.landmarks, self.emotion, self.motion)
         reach = context_frames(self.renderer, self.fps)
         for window in windows(
-            heard(self.audio, sound, self.fps, self.prosody, chunk_seconds=chunk_seconds),
+            heard_rows(self.audio, sound, self.fps, self.prosody, chunk_seconds=chunk_seconds),
             chunk=max(1, round(chunk_seconds * self.fps)),
             context=sum(context_frames(part, self.fps) for part in stages) + reach,
             stride=math.lcm(*(int(getattr(part, "stride", 1)) for part in (*stages, self.renderer))),

@@ -12,14 +12,16 @@ from torch import Tensor
 
 from realtalk_core.avatar import Avatar
 from realtalk_core.capture import Capture
+from realtalk_core.config.needs import wanted_prosody
 from realtalk_core.evaluation import crop, landmark_box, perceptual_distance, project, psnr, spread, ssim
 from realtalk_core.footage import CaptureFootage
+from realtalk_core.hearing.cache import heard
 from realtalk_core.person import Person
 from realtalk_core.scene import Scene
 from realtalk_core.training.data import TrainingData
 from realtalk_core.training.measure import measure_landmarks, measure_renderer, render_frames
 from realtalk_core.training.session import fitted, split_frames
-from realtalk_core.types import AudioFeatures, CameraTrack, FrameBatch
+from realtalk_core.types import CameraTrack, FrameBatch
 
 Progress = Callable[[str, int, int], None]
 
@@ -60,8 +62,8 @@ def reconstruct(
     _, held_out = split_frames(capture, split) if split > 0 else (None, capture.training_frames())
     train = capture.training_frames(split) if split > 0 else held_out
     encoder, renderer = avatar.component("audio"), avatar.component("renderer")
-    with torch.no_grad():
-        features: AudioFeatures = fitted(encoder.encode(capture.audio, capture.fps), len(capture))
+    chosen = avatar.config.stages
+    features = fitted(heard(capture, chosen["audio"], encoder, wanted_prosody(chosen)), len(capture))
     data = TrainingData(capture, features, train, held_out)
     person, size = Person.from_capture(capture, train), capture.size
     scene = Scene(CaptureFootage(capture), Replay(person), size)

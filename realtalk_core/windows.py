@@ -46,7 +46,7 @@ def windows(rows: Iterable[AudioFeatures], *, chunk: int = 100, context: int = 0
     """Cuts rows into windows whose kept parts follow one another without gap or overlap.
 
     Args:
-        rows: Consecutive rows in pieces of any lengths (`realtalk_core.hearing.heard`); read only as far as needed.
+        rows: Consecutive rows in pieces of any lengths (`realtalk_core.hearing.pieces`); read only as far as needed.
         chunk: About how many frames to keep of each window.
         context: Frames needed on both sides of what is kept, where the clip has them.
         stride: Windows start at multiples of this.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,7 +60,7 @@ def register(app: typer.Typer) -> None:
         stages = _stages(stage or [])
         _check_output(output, resume, force, partial=bool(named))
         existing = (output / "avatar.yaml").is_file() and not force and (resume or bool(named))
-        chosen = _merged(output, config, preset, sets or [], stages, resume) if existing else None
+        chosen = _merged(capture, output, config, preset, sets or [], stages, resume) if existing else None
         chosen = chosen or configuration(config, preset, sets)
 
         from realtalk_core.capture import Capture
@@ -90,6 +90,7 @@ def register(app: typer.Typer) -> None:
                 LoopOptions(device=device),
                 progress=bars,
                 remark=note,
+                sets=sets or (),
             )
             try:
                 session.run()
@@ -129,7 +130,13 @@ def _check_output(output: Path, resume: bool, force: bool, partial: bool) -> Non
 
 
 def _merged(
-    output: Path, file: Path | None, preset: str | None, sets: list[str], stages: tuple[Stage, ...], resume: bool
+    capture: Path,
+    output: Path,
+    file: Path | None,
+    preset: str | None,
+    sets: list[str],
+    stages: tuple[Stage, ...],
+    resume: bool,
 ) -> Config:
     """The avatar's own configuration, with what is asked for now put into the stages that are to be trained."""
     from dataclasses import replace
@@ -137,11 +144,20 @@ def _merged(
     from realtalk_core.avatar import Avatar
 
     plugins = installed()
-    own = Avatar.open(output, plugins).config
+    avatar = Avatar.open_for_training(output, plugins)
+    own = avatar.config
     if file is not None or preset is not None:
         wanted = configuration(file, preset, sets, plugins)
     else:
-        wanted = Avatar.open(output, plugins, sets).config
+        wanted = Avatar.open_for_training(output, plugins, sets).config
+    if "audio" not in stages and wanted.stages["audio"] != own.stages["audio"] and _names_audio(file, sets):
+        listen = {*stages, *avatar.learnt_from, "audio"}
+        before, after = (config.stages["audio"].spec.name for config in (own, wanted))
+        change = f"be {after}, not {before}" if before != after else f"({before}) have other parameters"
+        raise UserError(
+            f"the audio encoder would {change}, and the stage audio is not among those to be trained",
+            "Train it with all that listens to it: " + _again(capture, output, listen, file, preset, sets),
+        )
     changed = [s for s in stages if wanted.stages[s] != own.stages[s]]
     if resume and changed:
         raise UserError(
@@ -149,6 +165,27 @@ def _merged(
             "Leave out --config, --preset and --set to go on as it began, or begin anew with --force.",
         )
     return replace(own, stages={**own.stages, **{s: wanted.stages[s] for s in stages}})
+
+
+def _names_audio(file: Path | None, sets: Sequence[str]) -> bool:
+    """Whether the audio encoder was chosen in so many words, and not by the shipped registry."""
+    from realtalk_core.encoders import audio_sets
+
+    if audio_sets(sets) or file is None:
+        return bool(audio_sets(sets))
+    import yaml
+
+    return "audio" in (yaml.safe_load(file.read_text("utf-8")).get("pipeline") or {})
+
+
+def _again(
+    capture: Path, output: Path, stages: Collection[Stage], file: Path | None, preset: str | None, sets: Sequence[str]
+) -> str:
+    """This command with other stages."""
+    from realtalk_core.encoders import training_command
+
+    command = training_command(output, stages, sets, capture)
+    return command + (f" -c {file}" if file else "") + (f" --preset {preset}" if preset else "")
 
 
 def _same_capture(output: Path, capture: Capture, existing: bool) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from realtalk_core.hearing.prosody import ProsodyStream
 
 
-def heard(
+def heard_rows(
     encoder: AudioEncoder,
     sound: AudioClip | Iterable[AudioClip],
     fps: float,
@@ -43,7 +43,7 @@ def heard(
     chunks = iter([sound] if isinstance(sound, AudioClip) else sound)
     first = next(chunks, None)
     if first is None:
-        raise ShapeError("heard: no sound")
+        raise ShapeError("heard_rows: no sound")
     rate, samples, given = first.sample_rate, 0, 0
     with torch.no_grad():
         stream = open_stream(encoder, rate, fps, chunk_seconds=chunk_seconds)
@@ -52,7 +52,7 @@ def heard(
     chunk: AudioClip | None = first
     while chunk is not None:
         if chunk.sample_rate != rate:
-            raise ShapeError(f"heard: sample rates differ: {rate} and {chunk.sample_rate}")
+            raise ShapeError(f"heard_rows: sample rates differ: {rate} and {chunk.sample_rate}")
         samples += chunk.samples.numel()
         with torch.no_grad():
             part = ready.take(stream.feed(chunk.samples), None if said is None else said.feed(chunk.samples), fps)
@@ -78,7 +78,7 @@ def _said(prosody: Collection[str], rate: int, fps: float) -> ProsodyStream | No
         return None
     from realtalk_core.hearing.prosody import ProsodyStream
 
-    return ProsodyStream(rate, fps, prosody)
+    return ProsodyStream(sample_rate=rate, fps=fps, asked=prosody)
 
 
 class _Ready:

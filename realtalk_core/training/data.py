@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from realtalk_core.capture import Capture
-from realtalk_core.spec import ComponentConfig
+from realtalk_core.encoders import encoder_name
 from realtalk_core.stages import EmotionDeformer, FaceGenerator
 from realtalk_core.types import AudioFeatures
 
-
-def encoder_name(name: str, config: ComponentConfig) -> str:
-    """Names an audio encoder together with its parameters; features of equal names mean the same.
-
-    >>> encoder_name("mel", ComponentConfig())
-    'mel:44136fa3'
-    """
-    text = json.dumps(config.model_dump(mode="json"), sort_keys=True)
-    return f"{name}:{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+__all__ = ["TrainingData", "encoder_name"]
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,7 @@ class StageTraining:
         progress: Called after each step with (step, total, metrics).
         preview: Makes a preview picture from an inference copy of the component; None for none.
         measure: Held-out measures of the finished component.
+        facts: What else its checkpoints say among their metrics, such as the audio encoder they belong to.
     """
 
     spec: ComponentSpec
@@ -117,6 +118,7 @@ class StageTraining:
     progress: Callable[[int, int, Mapping[str, float]], None] = lambda *_: None
     preview: Callable[[Any, Path], None] | None = None
     measure: Callable[[Any], Mapping[str, float]] = lambda _: {}
+    facts: Mapping[str, str] = field(default_factory=dict)
 
     def run(self, component: Trainable, *, resume: bool) -> checkpoint.Header:
         """Trains to the component's `total_steps`.
@@ -226,7 +228,7 @@ class StageTraining:
         return checkpoint.Header.of(
             self.spec,
             self.config.model_dump(mode="json"),
-            metrics={**metrics, "data": self.data_digest},
+            metrics={**metrics, **self.facts, "data": self.data_digest},
             parents=self.parents,
         )
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +14,26 @@ import torch
 
 from realtalk_core import checkpoint
 from realtalk_core.atomic import writing
-from realtalk_core.avatar import new_meta, read_meta, tracks_digest, write_meta
+from realtalk_core.avatar import Avatar, known_weights, new_meta, read_meta, tracks_digest, write_meta
 from realtalk_core.build import build, load_class
 from realtalk_core.capture import Capture
 from realtalk_core.config import Config, Selected
+from realtalk_core.config.needs import wanted_prosody
+from realtalk_core.device import place, resolve
+from realtalk_core.encoders import ENCODER, encoder_name, listens, training_command, without_weights
 from realtalk_core.errors import UserError
 from realtalk_core.footage import store_footage
+from realtalk_core.hearing.activity import remark
+from realtalk_core.hearing.cache import heard
 from realtalk_core.person import Person
 from realtalk_core.spec import PIPELINE_STAGES, Stage
-from realtalk_core.training.data import TrainingData, encoder_name
+from realtalk_core.training.data import TrainingData
+from realtalk_core.training.listeners import Before, check_listeners
 from realtalk_core.training.loop import LoopOptions, StageFiles, StageTraining
 from realtalk_core.training.measure import tools
 from realtalk_core.training.observe import notifier
 from realtalk_core.training.teachers import with_teachers
-from realtalk_core.types import AudioFeatures
+from realtalk_core.types import AudioFeatures, concat_features
 
 MIN_SECONDS = 2.0
 """A capture with less of a face than this teaches nothing."""
@@ -52,6 +58,7 @@ class Session:
         options: How the loop runs.
         progress: Told how far it is.
         remark: Told what the user should know, such as which weights a stage starts from.
+        sets: The `--set` texts that the configuration was made with, for commands that messages recommend.
         seconds: Filled while running: time per step of the work.
     """
 
@@ -66,6 +73,7 @@ class Session:
     options: LoopOptions = field(default_factory=LoopOptions)
     progress: Progress = lambda *_: None
     remark: Callable[[str], None] = lambda _: None
+    sets: Sequence[str] = ()
     seconds: dict[str, float] = field(default_factory=dict)
 
     def run(self) -> None:
@@ -73,23 +81,51 @@ class Session:
 
         Raises:
             TrainingStopped: on Ctrl-C; `--resume` goes on.
-            UserError: for captures that nothing can be learnt from, or a place that cannot be written to.
+            UserError: for captures that nothing can be learnt from, a place that cannot be written to, or stages that
+                would be left with an audio encoder that they have not learnt from. The avatar then is what it was.
         """
         check_capture(self.capture, self.split)
+        before = Before.of(self.folder)
+        heard_by = None if self._learns_to_hear else self._encoder()
+        check_listeners(
+            before, self.folder, self.config, self.stages, None if heard_by is None else heard_by.name,
+            resume=self.resume, again=self._command,
+        )  # fmt: skip
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         meta = self._meta()
+        try:
+            self._run(meta, heard_by)
+        except BaseException:
+            if before is not None:
+                before.restore()
+            raise
+
+    def _run(self, meta: dict[str, Any], heard_by: _Encoder | None) -> None:
         train, held_out = split_frames(self.capture, self.split)
         if not self._has_person(meta):
             with self._timed("person"):
                 self._store_person(train)
+        if heard_by is None:
+            with self._timed("audio"):
+                meta["stages"]["audio"] = self._train("audio", self._unheard(train, held_out))
+            write_meta(self.folder, meta)
+            heard_by = self._encoder()
         with self._timed("sound"):
-            data = self._data(train, held_out)
+            data = self._data(train, held_out, heard_by)
         for stage in PIPELINE_STAGES:
-            if stage in self.stages:
+            if stage in self.stages and not (stage == "audio" and self._learns_to_hear):
                 with self._timed(stage):
                     meta["stages"][stage] = self._train(stage, data)
                 write_meta(self.folder, meta)
+
+    @property
+    def _learns_to_hear(self) -> bool:
+        """Whether the audio encoder is trained first."""
+        return "audio" in self.stages and trainable(self.config.stages["audio"])
+
+    def _command(self, stages: Collection[Stage]) -> str:
+        return training_command(self.folder, stages, self.sets, self.capture.path)
 
     def _meta(self) -> dict[str, Any]:
         """The `avatar.yaml` to write into: new, or the one that is there with the new configuration."""
@@ -122,27 +158,39 @@ class Session:
         store_footage(self.capture, self.folder, progress=lambda done, total: self.progress("footage", done, total, {}))
         checkpoint.save(self.folder / "person.safetensors", header, person.tensors())
 
-    def _data(self, train: torch.Tensor, held_out: torch.Tensor) -> TrainingData:
-        """The capture with its sound as the configured encoder hears it."""
+    def _encoder(self) -> _Encoder:
+        """The configured encoder, with the avatar's weights if it learns any."""
         chosen = self.config.stages["audio"]
-        frames = len(self.capture)
-        name = encoder_name(chosen.spec.name, chosen.config)
-        data = TrainingData(
-            self.capture, AudioFeatures(torch.zeros(frames, 1), self.capture.fps), train, held_out, self.seed, name
-        )
-        if "audio" in self.stages and trainable(chosen):
-            with self._timed("audio"):
-                self._train("audio", data)
         file = StageFiles(self.folder, "audio").checkpoint
-        tensors = checkpoint.load(file, chosen.spec)[1] if trainable(chosen) and file.is_file() else None
-        if trainable(chosen) and tensors is None:
+        header, tensors = None, None
+        if trainable(chosen) and not file.is_file():
             raise UserError(
                 f"the audio encoder {chosen.spec.name!r} has not been trained",
-                f"Train it first: realtalk train {self.capture.path} -o {self.folder} --stage audio",
+                f"Train it first: {self._command(['audio'])}",
             )
-        with torch.no_grad():
-            features = build(chosen.spec, chosen.config, tensors=tensors).encode(self.capture.audio, self.capture.fps)
-        return replace(data, features=fitted(features, frames))
+        if hasattr(load_class(chosen.spec), "from_state") and file.is_file():
+            header, stored = checkpoint.load(file, chosen.spec)
+            tensors = Avatar.widened(header, stored)
+        built = place(build(chosen.spec, chosen.config, tensors=tensors), self.options.device)
+        return _Encoder(built, encoder_name(chosen.spec.name, chosen.config, known_weights(built, header)))
+
+    def _unheard(self, train: torch.Tensor, held_out: torch.Tensor) -> TrainingData:
+        """The capture for an encoder that is only now trained: without features."""
+        chosen = self.config.stages["audio"]
+        features = AudioFeatures(torch.zeros(len(self.capture), 1), self.capture.fps)
+        name = encoder_name(chosen.spec.name, chosen.config)
+        return TrainingData(self.capture, features, train, held_out, self.seed, name)
+
+    def _data(self, train: torch.Tensor, held_out: torch.Tensor, heard_by: _Encoder) -> TrainingData:
+        """The capture with its sound as the configured encoder hears it."""
+        features = heard(
+            self.capture, self.config.stages["audio"], heard_by.built, wanted_prosody(self.config.stages),
+            device=_kind(heard_by.built, self.options.device), remark=self.remark,
+        )  # fmt: skip
+        if features.prosody is not None and features.prosody.detector:
+            self.remark(remark(features.prosody.detector))
+        fit = fitted(features, len(self.capture))
+        return TrainingData(self.capture, fit, train, held_out, self.seed, heard_by.name)
 
     def _train(self, stage: Stage, data: TrainingData) -> dict[str, Any]:
         """Trains a stage, or only records it if it does not learn; returns its entry in `avatar.yaml`."""
@@ -151,6 +199,8 @@ class Session:
         entry: dict[str, Any] = {"component": spec.name, "plugin": spec.plugin, "version": spec.version}
         if not trainable(chosen):
             return entry
+        facts = {ENCODER: data.encoder} if listens(stage, chosen) else {}
+        entry |= facts
         files = StageFiles(self.folder, stage)
         data, taught = with_teachers(data, chosen, self.config, self.folder)
         measure, preview = tools(stage, data)
@@ -158,7 +208,7 @@ class Session:
             spec,
             chosen.config,
             data,
-            self._digest(taught),
+            self._digest(taught, data.encoder if stage != "audio" else ""),
             files,
             self.options,
             parents=(tracks_digest(self.capture),),
@@ -166,6 +216,7 @@ class Session:
             progress=lambda step, total, metrics: self.progress(stage, step, total, metrics),
             preview=preview,
             measure=measure,
+            facts=facts,
         )
         if not self.resume:
             files.state.unlink(missing_ok=True)
@@ -177,17 +228,32 @@ class Session:
         header = training.run(component, resume=self.resume)
         return {**entry, "steps": header.metrics["total"]}
 
-    def _digest(self, taught: Sequence[str] = ()) -> str:
+    def _digest(self, taught: Sequence[str], encoder: str) -> str:
         """Names everything a stage learns from beside its own parameters; `taught` are the digests of its teachers."""
         audio = self.config.stages["audio"]
+        parameters = audio.config.model_dump(mode="json", exclude=set(audio.config.PLACES))
+        weights = [encoder] if encoder != without_weights(encoder) else []
         parts = [
-            tracks_digest(self.capture), self.split, self.seed, audio.spec.qualified,
-            audio.config.model_dump(mode="json"), *taught,
+            tracks_digest(self.capture), self.split, self.seed, audio.spec.qualified, parameters, *taught, *weights,
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
     def _timed(self, what: str) -> _Timer:
         return _Timer(self.seconds, what)
+
+
+@dataclass(frozen=True)
+class _Encoder:
+    """The encoder, and its full name."""
+
+    built: Any
+    name: str
+
+
+def _kind(encoder: Any, device: str) -> str:
+    """The kind of device that it works on, asked to work on this one."""
+    there = resolve(device).type
+    return there if there in getattr(encoder, "devices", ("cpu",)) else "cpu"
 
 
 class _Timer:
@@ -227,10 +293,9 @@ def fitted(features: AudioFeatures, frames: int) -> AudioFeatures:
             f"the capture's sound lasts {sound:.1f} s, its pictures {pictures:.1f} s",
             "Make the capture again from a video whose sound is complete.",
         )
-    values = features.values[:frames]
     if missing > 0:
-        values = torch.cat([values, values[-1:].expand(missing, *values.shape[1:])])
-    return AudioFeatures(values, features.fps)
+        return concat_features([features, *[features[-1:]] * missing])
+    return features[:frames]
 
 
 def check_capture(capture: Capture, split: float) -> None:
