@@ -43,11 +43,11 @@ class AveConfig(ComponentConfig):
     batch: int = Field(64, ge=8, le=512)
     """Moments per step, each a window of sound and five pictures."""
 
-    learning_rate: float = Field(1e-3, gt=0.0, le=0.1)
+    learning_rate: float = Field(2e-3, gt=0.0, le=0.1)
     """Peak learning rate; short warm-up, cosine decay."""
 
-    weight_decay: float = Field(0.02, ge=0.0, le=1.0)
-    """Decoupled weight decay."""
+    weight_decay: float = Field(1.0, ge=0.0, le=10.0)
+    """Decoupled weight decay; much of it, for a minute of film is soon known by heart."""
 
     sync: float = Field(1.0, ge=0.0)
     """Weight of the lip-sync discriminator's loss."""
