@@ -80,7 +80,7 @@ def vae_start(data: list[dict[str, Any]], neutral: Tensor, config: VaeConfig) ->
         config,
         {
             **basis.tensors(), "features.mean": rows.mean(0), "features.std": rows.std(0).clamp_min(0.05),
-            "rest": basis.encode(neutral[None])[0], **Hush.learnt(Voice.of(looks), rows),
+            "rest": basis.encode(neutral[None])[0], **Hush.by_spectrum(Voice.of(looks), rows).tensors(),
         },
     )  # fmt: skip
 
@@ -110,7 +110,7 @@ def vae_batches(made: VaeGenerator, data: list[dict[str, Any]]) -> Any:
         if config.augment:
             heard = voice.disguised(heard, config.augment, random)
         return {
-            "sound": ((heard.flatten(2) - made.mean) / made.std).transpose(1, 2),
+            "sound": ((heard.flatten(2) - made.ear.mean) / made.ear.std).transpose(1, 2),
             "motion": torch.stack(moves).transpose(1, 2),
             "known": torch.ones(config.batch, 1, WINDOW),
             "posterior_noise": torch.randn(config.batch, config.latent, WINDOW // 4, generator=random),

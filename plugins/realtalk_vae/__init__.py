@@ -75,6 +75,12 @@ class VaeConfig(ComponentConfig):
     kl: float = Field(0.05, ge=0.0)
     """Weight of the Monte-Carlo KL divergence between posterior and flow prior."""
 
+    features: int = Field(160, ge=8, le=4096)
+    """Numbers per frame of sound that are heard as they are; more are heard by that many principal components."""
+
+    pitch: bool = False
+    """Whether pitch is heard beside the encoder's features, as in the paper beside HuBERT's; no prior knows it."""
+
     temperature: float = Field(0.2, ge=0.0, le=2.0)
     """Spread of the random latent at generation; 0 always gives the same, calmest motion."""
 
@@ -103,6 +109,10 @@ def _given(config: VaeConfig) -> frozenset[str]:
     return frozenset({"landmarks:68"} if config.landmarks == "ibug68" else {"landmarks:68", "landmarks:478"})
 
 
+def _needed(config: VaeConfig) -> frozenset[str]:
+    return frozenset({"prosody:loudness", "prosody:f0"} if config.pitch else {"prosody:loudness"})
+
+
 def _load() -> type[VaeGenerator]:
     from realtalk_vae.generator import VaeGenerator
 
@@ -118,5 +128,6 @@ def realtalk_components() -> Iterable[ComponentSpec]:
         api=1,
         config=VaeConfig,
         load=_load,
+        needs=_needed,
         gives=_given,
     )

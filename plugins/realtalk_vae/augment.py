@@ -15,7 +15,16 @@ PAUSE_FADE = 3.0
 """Frames from speech to rest."""
 
 LOUD_ABOVE = 0.3
-"""Correlation with the mean of all features from which on one counts as loudness."""
+"""Correlation with the mean of all features of a spectrum from which on one rises with loudness."""
+LEAST_BANDS, NEIGHBOURS, MEAN_IS_LOUDNESS = 8, 0.6, 0.7
+"""A spectrum begins with this many features that rise with loudness, its neighbours correlate this much on average, and
+the mean of all features this much with the loudness."""
+MASKED_SHARE, MASKED_FRAMES = 0.3, 5
+"""Of features that are no spectrum: share of the stretches in which some frames in a row are not heard; how many."""
+OFFSET, BLUR = 0.2, 0.3
+"""Of such features, in standard deviations: spread of a stretch's offset, and of noise."""
+DEAF_SHARE = 0.15
+"""Share of such features that a stretch does not hear."""
 
 
 def starts_within(frames: Tensor, window: int) -> Tensor:
@@ -39,32 +48,39 @@ def speed_changed(x: Tensor, start: float, rate: float, window: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Voice:
-    """How an encoder's features behave on this speaker, learnt from the features themselves.
+    """How an encoder's features behave on this speaker, learnt from the features themselves and their loudness.
 
     Attributes:
         low: Least value of each feature, `D`.
         high: Greatest value of each feature, `D`.
+        spread: Standard deviation of each feature, `D`.
+        middle: Mean of each feature, `D`.
         quiet: Mean of each feature over the quietest looks, `D`.
-        loud: 1 for features that rise with loudness (a spectrum does, pitch does not), `D`.
+        loud: 1 for features that rise with loudness (a spectrum does, pitch does not), `D`; all 0 if they are no
+            spectrum, of which nothing is known but its spread.
     """
 
     low: Tensor
     high: Tensor
+    spread: Tensor
+    middle: Tensor
     quiet: Tensor
     loud: Tensor
 
     @classmethod
-    def of(cls, sound: Tensor) -> Voice:
-        """Of features `T W D`."""
+    def of(cls, sound: Tensor, loudness: Tensor | None = None) -> Voice:
+        """Of features `T W D` and the loudness of their frames, `T`; without it, of features known to be a spectrum."""
         looks = sound.flatten(0, 1)
         level = looks.mean(1)
-        order = level.argsort()
         away = looks - looks.mean(0)
-        level = level - level.mean()
-        alike = (away * level[:, None]).sum(0) / (away.norm(dim=0) * level.norm()).clamp_min(1e-6)
-        return cls(
-            looks.amin(0), looks.amax(0), looks[order[: max(1, len(order) // 50)]].mean(0), (alike > LOUD_ABOVE).float()
-        )
+        unit = away / away.norm(dim=0).clamp_min(1e-6)
+        loud = (_unit(level) @ unit > LOUD_ABOVE).float()
+        if loudness is not None:
+            told = loudness.repeat_interleave(sound.shape[1])
+            if not _is_spectrum(unit, loud, float(_unit(level) @ _unit(told))):
+                level, loud = told, torch.zeros_like(loud)
+        quiet = looks[level.argsort(stable=True)[: max(1, len(level) // 50)]].mean(0)
+        return cls(looks.amin(0), looks.amax(0), looks.std(0, correction=0), looks.mean(0), quiet, loud)
 
     def silence(self, depth: Tensor) -> Tensor:
         """Silence, from this recording's own (0) down to what is quieter than anything heard (1); `... D`."""
@@ -72,13 +88,18 @@ class Voice:
         return self.quiet + depth[..., None] * self.loud * (least - self.quiet)
 
     def disguised(self, sound: Tensor, strength: float, random: Generator) -> Tensor:
-        """Another voice, room and microphone saying the same: tone colour, vocal tract, noise; constant over a stretch.
+        """Another voice, room and microphone saying the same.
+
+        Of a spectrum: tone colour, vocal tract, noise, constant over a stretch. Of other features: an offset and deaf
+        features, constant over a stretch, frames that are not heard, and noise.
 
         Args:
             sound: `B T W D`.
             strength: 1 is usual.
             random: The step's generator.
         """
+        if not self.loud.any():
+            return self._blurred(sound, strength, random)
         batch, depth = sound.shape[0], sound.shape[3]
         spread = (self.high - self.low).clamp_min(1e-6)
         x = self._tract(sound, strength, random)
@@ -95,6 +116,19 @@ class Voice:
         x = x + 0.02 * strength * torch.randn(x.shape, generator=random)
         return self.low + x.clamp(-0.1, 1.2) * spread
 
+    def _blurred(self, sound: Tensor, strength: float, random: Generator) -> Tensor:
+        batch, window, _, depth = sound.shape
+        x = (sound - self.middle) / self.spread.clamp_min(1e-6)
+        x = x + OFFSET * strength * torch.randn(batch, 1, 1, depth, generator=random)
+        x = x + BLUR * strength * torch.randn(x.shape, generator=random)
+        heard = (torch.rand(batch, 1, 1, depth, generator=random) >= DEAF_SHARE * strength).float()
+        first = torch.rand(batch, 1, generator=random) * (window - MASKED_FRAMES)
+        length = torch.rand(batch, 1, generator=random) * MASKED_FRAMES
+        chosen = torch.rand(batch, 1, generator=random) < MASKED_SHARE * strength
+        frame = torch.arange(window)
+        masked = chosen & (frame >= first) & (frame < first + length)
+        return self.middle + x * heard * (~masked).float()[:, :, None, None] * self.spread
+
     def _tract(self, sound: Tensor, strength: float, random: Generator) -> Tensor:
         bands = int(self.loud.cumprod(0).sum())
         if bands < 8:
@@ -108,10 +142,39 @@ class Voice:
         return out
 
 
-def with_pauses(sound: Tensor, motion: Tensor, voice: Voice, rest: Tensor, random: Generator) -> tuple[Tensor, Tensor]:
+def _unit(level: Tensor) -> Tensor:
+    away = level - level.mean()
+    return away / away.norm().clamp_min(1e-6)
+
+
+def _is_spectrum(unit: Tensor, loud: Tensor, alike: float) -> bool:
+    """Whether features begin with the bands of a spectrum, and their mean is the loudness.
+
+    Args:
+        unit: Features, each centred and of norm 1 over the looks.
+        loud: 1 for those that rise with the mean of all.
+        alike: Correlation of that mean with the loudness.
+    """
+    bands = int(loud.cumprod(0).sum())
+    if bands < LEAST_BANDS or alike < MEAN_IS_LOUDNESS:
+        return False
+    return float((unit[:, : bands - 1] * unit[:, 1:bands]).sum(0).mean()) > NEIGHBOURS
+
+
+def transposed(tune: Tensor, strength: float, random: Generator) -> Tensor:
+    """Pitch `B T 2` (half octaves, voicing) of voices up to some semitones higher or lower; `B T 0` stays as it is."""
+    if not tune.shape[2]:
+        return tune
+    shift = 0.3 * strength * torch.randn(len(tune), 1, generator=random)
+    return torch.stack([tune[..., 0] + shift * (tune[..., 1] >= 0.5), tune[..., 1]], 2)
+
+
+def with_pauses(
+    sound: Tensor, tune: Tensor, motion: Tensor, voice: Voice, rest: Tensor, random: Generator
+) -> tuple[Tensor, Tensor, Tensor]:
     """Puts a pause into some stretches: silence to hear, the resting face to show, with a short way there and back."""
     batch, window = sound.shape[:2]
-    sound, motion = sound.clone(), motion.clone()
+    sound, tune, motion = sound.clone(), tune.clone(), motion.clone()
     frame = torch.arange(window, dtype=torch.float32)
     chosen = torch.rand(batch, generator=random) < QUIET_SHARE
     depth = torch.rand(batch, generator=random)
@@ -120,8 +183,8 @@ def with_pauses(sound: Tensor, motion: Tensor, voice: Voice, rest: Tensor, rando
         first, last = sorted(edges[row].tolist())
         inside = ((frame + 0.5 - first) / 0.5).clamp(0, 1) * ((last - frame - 0.5) / 0.5).clamp(0, 1)
         shut = ((frame + 0.5 - first) / PAUSE_FADE).clamp(0, 1) * ((last - frame - 0.5) / PAUSE_FADE).clamp(0, 1)
-        sound[row] = torch.lerp(
-            sound[row], voice.silence(depth[row]).expand_as(sound[row]), (inside >= 1).float()[:, None, None]
-        )
+        silent = (inside >= 1).float()
+        sound[row] = torch.lerp(sound[row], voice.silence(depth[row]).expand_as(sound[row]), silent[:, None, None])
+        tune[row] *= 1 - silent[:, None]
         motion[row] = torch.lerp(motion[row], rest.expand_as(motion[row]), (shut * shut * (3 - 2 * shut))[:, None])
-    return sound, motion
+    return sound, tune, motion

@@ -13,8 +13,9 @@ from torch.nn.functional import softplus
 
 from realtalk_core.errors import UserError
 from realtalk_core.expression import ExpressionBasis, inner_lip_pairs, lip_gap, upper_face
-from realtalk_core.types import AudioFeatures, LandmarkTrack
+from realtalk_core.types import AudioFeatures, LandmarkTrack, Prosody
 from realtalk_vae import augment
+from realtalk_vae.ear import Ear
 from realtalk_vae.hush import Hush
 from realtalk_vae.networks import STRIDE, FlowVae, to_whole_steps
 from realtalk_vae.prior import VaePrior, chosen, fitted_basis, shut_face, widened
@@ -58,10 +59,10 @@ class VaeGenerator:
         self.config = config
         self.total_steps = config.steps
         self.basis = ExpressionBasis.from_tensors(tensors)
-        self.mean, self.std = tensors["features.mean"], tensors["features.std"]
+        self.ear = Ear.from_tensors(tensors, config.pitch)
         self.rest = tensors["rest"]
-        self.hush = Hush(tensors["hush.share"], float(tensors["hush.low"]), float(tensors["hush.high"]))
-        self.net = FlowVae(config, self.mean.numel(), self.rest.numel())
+        self.hush = Hush.from_tensors(tensors)
+        self.net = FlowVae(config, self.ear.size, self.rest.numel())
         if weights := _under("net.", tensors):
             self.net.load_state_dict(weights)
         self.average = copy.deepcopy(self.net).eval().requires_grad_(False)
@@ -86,13 +87,10 @@ class VaeGenerator:
     def _ranges(self) -> dict[str, Tensor]:
         return {
             **self.basis.tensors(),
-            "features.mean": self.mean,
-            "features.std": self.std,
+            **self.ear.tensors(),
+            **self.hush.tensors(),
             "rest": self.rest,
             "lead": torch.tensor([self.lead]),
-            "hush.share": self.hush.share,
-            "hush.low": torch.tensor([self.hush.low]),
-            "hush.high": torch.tensor([self.hush.high]),
         }
 
     # ---- generation -------------------------------------------------------------------------------------------------
@@ -102,25 +100,19 @@ class VaeGenerator:
         """One face per row.
 
         Args:
-            audio: Features of the kind that were trained on.
+            audio: Features of the kind that were trained on, with the prosody that training had.
             start: Number of the first row within the whole clip. The latent noise of a frame depends on its number, so
                 chunks with `context_frames` rows more to each side join without a seam.
 
         Raises:
-            ValueError: if the features have another size than those trained on.
+            ValueError: if the features have another size than those trained on, or come without the prosody they had.
         """
-        rows = audio.rows()
-        if rows.shape[1] != self.mean.numel():
-            raise ValueError(
-                f"vae: trained on features of {self.mean.numel()} numbers a frame, got {rows.shape[1]}; "
-                "the audio encoder or its parameters have changed"
-            )
         front = start % STRIDE
-        rows = ahead(rows, self.lead)
-        heard = to_whole_steps(((rows - self.mean) / self.std).T[None], front)
+        rows = ahead(self.ear.heard(self.ear.looks(audio), self.ear.tune(audio)), self.lead)
+        heard = to_whole_steps(rows.T[None], front)
         noise = self._noise((start - front) // STRIDE, heard.shape[2] // STRIDE)
         motion = self.average.sample(heard, noise * self.config.temperature)[0].T[front : front + len(audio)]
-        speaking = 1 - self.hush.silence(rows)[:, None]
+        speaking = 1 - self.hush.silence(ahead(self.hush.level(audio), self.lead))[:, None]
         lively = self.rest + (motion - self.rest) * (self.config.mouth_amp * speaking)
         scheme = "mediapipe478" if self.basis.neutral.shape[0] == 478 else "ibug68"
         return LandmarkTrack(closed_not_crossed(self.basis.decode(self._touching(lively))), scheme, audio.fps)
@@ -159,21 +151,21 @@ class VaeGenerator:
             track = track.to_scheme(config.landmarks)
         frames = data.train.sort().values
         points = track.points[frames]
-        rows = data.features.rows()
-        heard = rows[frames.clamp_max(len(rows) - 1)]
-        hush = Hush.learnt(augment.Voice.of(_looks(data.features)[frames.clamp_max(len(rows) - 1)]), heard)
+        heard = _of_frames(data.features, frames)
+        hush, remarks = _hush(heard)
         prior, remark = chosen(config, data.encoder)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(data.seed)
             if prior is None:
-                made = cls(config, {**_learnt_basis(config, points, neutral[0]), **_ranges_of(heard), **hush})
+                ear = Ear.learnt(heard.rows(), config.features, config.pitch)
+                made = cls(config, {**_learnt_basis(config, points, neutral[0]), **ear.tensors(), **hush.tensors()})
             else:
                 made = cls(config, _fitted(config, prior, points, neutral[0], heard, hush))
         if prior is None and config.steps == 0:
             raise UserError(
                 f"{remark}: with steps: 0 there is nothing to speak with", "Give it steps, or a prior that fits."
             )
-        made.remarks = (remark,)
+        made.remarks = (remark, *remarks)
         made._prepare(data, frames)
         if prior is not None and config.steps:
             made.net.set_dropout(config.prior_dropout)
@@ -184,11 +176,12 @@ class VaeGenerator:
     def _prepare(self, data: TrainingData, frames: Tensor) -> None:
         scheme = "mediapipe478" if self.basis.neutral.shape[0] == 478 else "ibug68"
         self._motion = self.basis.encode(data.capture.landmarks.to_scheme(scheme).points)
-        values = _looks(data.features)
-        lack = len(self._motion) - len(values)
-        self._sound = torch.cat([values, values[-1:].expand(max(0, lack), -1, -1)])[: len(self._motion)]
-        self._sound = ahead(self._sound, self.lead)
-        self._voice = augment.Voice.of(self._sound[frames])
+        audio = _of_frames(data.features, torch.arange(len(self._motion)))
+        self._sound = ahead(self.ear.looks(audio), self.lead)
+        self._tune = ahead(self.ear.tune(audio), self.lead)
+        loudness = None if audio.prosody is None else audio.prosody.loudness
+        told = None if loudness is None else ahead(loudness, self.lead)[frames]
+        self._voice = augment.Voice.of(self._sound[frames], told)
         self._known = torch.zeros(len(self._motion), 1)
         self._known[frames] = 1
         self._frames = frames
@@ -200,7 +193,7 @@ class VaeGenerator:
         What the prior's ear and decoder make of the sound stays as it is; only how the face follows is the person's.
         """
         net, frames = self.net.eval(), self._frames
-        heard = to_whole_steps(((self._sound.flatten(1) - self.mean) / self.std).T[None])
+        heard = to_whole_steps(self.ear.heard(self._sound, self._tune).T[None])
         g, slow = net.listen(heard)
         calm = torch.zeros(1, self.config.latent, slow.shape[2])
         hidden = net.decoder(net.rise(net.prior.inverse(calm, slow)), g)
@@ -244,19 +237,20 @@ class VaeGenerator:
         picked = starts[torch.randint(len(starts), (config.batch,), generator=random)].tolist()
         rates = (1 + 0.12 * config.augment * (2 * torch.rand(config.batch, generator=random) - 1)).tolist()
         shape = self._sound.shape[1:]
-        flat = torch.cat([self._sound.flatten(1), self._motion, self._known], 1)
+        flat = torch.cat([self._sound.flatten(1), self._tune, self._motion, self._known], 1)
         last = int(frames[-1]) + 1
         cut = torch.stack(
             [augment.speed_changed(flat[:last], s, r, window) for s, r in zip(picked, rates, strict=True)]
         )
-        sound, motion, known = cut.split([shape.numel(), self._motion.shape[1], 1], 2)
+        sound, tune, motion, known = cut.split([shape.numel(), self._tune.shape[1], self._motion.shape[1], 1], 2)
         sound = sound.unflatten(2, shape)
         if config.augment:
             sound = self._voice.disguised(sound, config.augment, random)
-        sound, motion = augment.with_pauses(sound, motion, self._voice, self.rest, random)
+            tune = augment.transposed(tune, config.augment, random)
+        sound, tune, motion = augment.with_pauses(sound, tune, motion, self._voice, self.rest, random)
         steps = window // STRIDE
         return {
-            "sound": ((sound.flatten(2) - self.mean) / self.std).transpose(1, 2),
+            "sound": self.ear.heard(sound, tune).transpose(1, 2),
             "motion": motion.transpose(1, 2),
             "known": (known > 0.999).float().transpose(1, 2),
             "posterior_noise": torch.randn(config.batch, config.latent, steps, generator=random),
@@ -355,12 +349,27 @@ def _learnt_basis(config: VaeConfig, points: Tensor, neutral: Tensor) -> dict[st
     return {**basis.tensors(), "rest": basis.encode(shut_face(points)[None])[0]}
 
 
-def _ranges_of(heard: Tensor) -> dict[str, Tensor]:
-    return {"features.mean": heard.mean(0), "features.std": heard.std(0, correction=0).clamp_min(0.05)}
+def _of_frames(features: AudioFeatures, frames: Tensor) -> AudioFeatures:
+    """The rows of some frames; where the sound ends before the pictures its last row stays."""
+    at = frames.clamp_max(len(features) - 1)
+    said = features.prosody
+    if said is not None:
+        parts = {name: getattr(said, name) for name in ("f0", "voiced", "loudness", "activity")}
+        said = Prosody(**{name: None if x is None else x[at] for name, x in parts.items()}, detector=said.detector)
+    return AudioFeatures(features.values[at], features.fps, said)
+
+
+def _hush(heard: AudioFeatures) -> tuple[Hush, tuple[str, ...]]:
+    """How silence will be told, and what the user should know of it."""
+    if heard.prosody is not None and heard.prosody.loudness is not None:
+        return Hush.by_loudness(heard.prosody.loudness), ()
+    remark = "vae: silence is told from the features, which is right for a spectrum alone: they came without loudness"
+    looks = heard.values if heard.values.ndim == 3 else heard.values[:, None]
+    return Hush.by_spectrum(augment.Voice.of(looks), heard.rows()), (remark,)
 
 
 def _fitted(
-    config: VaeConfig, prior: VaePrior, points: Tensor, neutral: Tensor, heard: Tensor, hush: Mapping[str, Tensor]
+    config: VaeConfig, prior: VaePrior, points: Tensor, neutral: Tensor, heard: AudioFeatures, hush: Hush
 ) -> dict[str, Tensor]:
     """The prior on this face, as lively as the person: the spreads of generated and tracked lip gap agree."""
     weight = 1 - (1 - UPPER_WEIGHT) * upper_face(neutral)
@@ -373,9 +382,10 @@ def _fitted(
         own = basis.scale.numel() - count
         weights = {f"net.{name}": value for name, value in widened(net, count + own).items()}
         rest = torch.cat([prior.tensors["rest"], torch.zeros(own)])
-        return {**weights, **basis.tensors(), **shipped, **hush, "rest": rest, "lead": torch.tensor([lead])}
+        lead_tensor = torch.tensor([lead])
+        return {**weights, **basis.tensors(), **shipped, **hush.tensors(), "rest": rest, "lead": lead_tensor}
 
-    first = VaeGenerator(config, tensors(0, 1.0)).generate(AudioFeatures(heard, 25.0))
+    first = VaeGenerator(config, tensors(0, 1.0)).generate(heard)
     generated, tracked = (_liveliness(x) for x in (first.points, points))
     amount = min(max(tracked / max(generated, 1e-3), LEAST_AMOUNT), MOST_AMOUNT)
     return tensors(max(0, config.components - count), amount, _lead(lip_gap(first.points), lip_gap(points)))
@@ -401,10 +411,6 @@ def ahead(rows: Tensor, frames: int) -> Tensor:
 def _liveliness(points: Tensor) -> float:
     gap = lip_gap(points)
     return float(gap.quantile(0.9) - gap.quantile(0.1))
-
-
-def _looks(features: AudioFeatures) -> Tensor:
-    return features.values if features.values.ndim == 3 else features.values[:, None]
 
 
 def _named(prefix: str, net: FlowVae) -> dict[str, Tensor]:

@@ -67,6 +67,8 @@ class VaePrior:
         """Why this prior cannot be started from; empty if it can."""
         if encoder != self.encoder:
             return f"it was trained with the sound of {self.encoder}, not {encoder or 'an unnamed encoder'}"
+        if config.pitch:
+            return "it does not listen to pitch beside the features (pitch: true)"
         other = [name for name in SIZES if getattr(config, name) != self.sizes[name]]
         return f"its networks have other sizes ({', '.join(other)})" if other else ""
 

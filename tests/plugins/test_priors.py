@@ -14,7 +14,7 @@ from realtalk_core.emotion import EmotionPlan, Key
 from realtalk_core.errors import UserError
 from realtalk_core.expression import lip_gap
 from realtalk_core.training.data import TrainingData, encoder_name
-from realtalk_core.types import AudioClip, AudioFeatures, LandmarkTrack
+from realtalk_core.types import AudioClip, AudioFeatures, LandmarkTrack, Prosody
 from realtalk_ldm import LdmConfig
 from realtalk_ldm import shipped as ldm_prior
 from realtalk_ldm.deformer import LdmDeformer
@@ -42,11 +42,16 @@ def spoken():
     return neutral, takes
 
 
+def said(heard):
+    """Features with their loudness, which `mel` holds in column 32: decibels of levelled sound / 20 + 2."""
+    return AudioFeatures(heard, 25.0, Prosody(loudness=20 * (heard[..., 32].mean(1) - 2)))
+
+
 def filmed(neutral, take, encoder=MEL):
     heard, track, _ = take
     capture = SimpleNamespace(landmarks=track, tracks=SimpleNamespace(neutral=neutral, landmarks=track.points))
     every = torch.arange(len(track))
-    return TrainingData(capture, AudioFeatures(heard, track.fps), every, every[:0], 0, encoder)
+    return TrainingData(capture, said(heard), every, every[:0], 0, encoder)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +63,7 @@ def untrained(spoken):
 
 def test_lips_follow_a_new_voice_without_training(spoken, untrained):
     heard, track, closed = spoken[1][0]
-    made, true = (lip_gap(points) for points in (untrained.generate(AudioFeatures(heard, 25.0)).points, track.points))
+    made, true = (lip_gap(points) for points in (untrained.generate(said(heard)).points, track.points))
     by_lag = {k: np.corrcoef(made[3 + k : len(made) - 3 + k], true[3:-3])[0, 1] for k in range(-3, 4)}
     assert by_lag[0] > 0.8
     assert abs(max(by_lag, key=by_lag.get)) <= 1
@@ -68,7 +73,7 @@ def test_lips_follow_a_new_voice_without_training(spoken, untrained):
 
 def test_lips_rest_in_silence_without_training(untrained):
     quiet = MelEncoder(MelConfig()).encode(AudioClip(torch.zeros(32000), 16000), 25.0)
-    gap = lip_gap(untrained.generate(quiet).points)
+    gap = lip_gap(untrained.generate(said(quiet.values)).points)
     assert float(gap.max()) < 0.1
     assert float(gap.std()) < 0.01
 
@@ -78,7 +83,7 @@ def test_without_the_prior_nothing_is_known(spoken):
     made = VaeGenerator.for_training(VaeConfig(prior="none", steps=1), filmed(neutral, takes[1]))
     assert made.remarks == ("vae: starts from random weights, as asked (prior: none)",)
     heard, track, _ = takes[0]
-    r = np.corrcoef(lip_gap(made.generate(AudioFeatures(heard, 25.0)).points), lip_gap(track.points))[0, 1]
+    r = np.corrcoef(lip_gap(made.generate(said(heard)).points), lip_gap(track.points))[0, 1]
     assert abs(r) < 0.6
 
 
@@ -93,7 +98,7 @@ def test_training_from_the_prior_keeps_what_it_knows(spoken):
         optimizer.step()
         made.after_step(step)
     heard, track, _ = takes[0]
-    r = np.corrcoef(lip_gap(made.generate(AudioFeatures(heard, 25.0)).points), lip_gap(track.points))[0, 1]
+    r = np.corrcoef(lip_gap(made.generate(said(heard)).points), lip_gap(track.points))[0, 1]
     assert r > 0.75
 
 
