@@ -20,7 +20,7 @@ from realtalk_core.errors import UserError
 
 COMMANDS = (
     "doctor", "plugins", "explain", "schema", "check", "capture", "train", "synthesize", "evaluate", "inspect",
-    "compact", "conform", "voices", "convert",
+    "compact", "conform", "voices", "convert", "features",
 )  # fmt: skip
 
 
