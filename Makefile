@@ -40,7 +40,7 @@ priors: install
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[espeak]"
 	OMP_NUM_THREADS=1 $(BIN)/python recipes/priors.py
 
-# What the tests of the optional voices need; one of them is GPL, so that only testing brings it.
+# What the tests of optional voices and audio encoders need; one of them is GPL, so that only testing brings it.
 $(VOICES): $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --group voices
 	@touch $@
