@@ -21,7 +21,8 @@ def _load() -> type:
 
 def _needs(config: GaussianConfig) -> frozenset[str]:
     points = "landmarks:68" if config.landmarks == "ibug68" else "landmarks:478"
-    return frozenset({points} if config.blendshapes == "none" else {points, "blendshapes:52"})
+    sound = set() if config.condition == "components" else {"audio"}
+    return frozenset({points, *sound} if config.blendshapes == "none" else {points, "blendshapes:52", *sound})
 
 
 @hookimpl

@@ -85,7 +85,7 @@ def describe(path: Path) -> dict[str, Any]:
                 facts: dict[str, Any] = {"kind": kind, "path": str(path), "megabytes": _megabytes(path)}
                 meta = _yaml(path / name)
                 if kind == "avatar":
-                    facts |= {"renderer": _renderer(path, meta)}
+                    facts |= {"renderer": _renderer(path, meta), "hears": _hears(path, meta)}
                 return {**facts, **meta, **_inside(path, kind)}
         raise UserError(
             f"{path} is neither a capture nor an avatar", "A capture has a capture.yaml, an avatar an avatar.yaml."
@@ -119,6 +119,19 @@ def _renderer(path: Path, meta: dict[str, Any]) -> dict[str, Any]:
     elif "step" in header.metrics:
         facts["trained"] = f"{header.metrics['step']} of {header.metrics.get('total', '?')} steps"
     return {**facts, "megabytes": _megabytes(file), **_about(file)}
+
+
+def _hears(path: Path, meta: dict[str, Any]) -> dict[str, Any]:
+    """The audio encoder of an avatar, and the one that each stage that listens has learnt from."""
+    from realtalk_core.avatar import Avatar
+    from realtalk_core.encoders import own_encoder
+
+    plugins = installed()
+    facts: dict[str, Any] = {"encoder": own_encoder(meta, plugins)}
+    try:
+        return {**facts, "learnt_from": dict(Avatar.open_for_training(path, plugins).learnt_from)}
+    except UserError as error:  # a component is not installed: what can be said without it
+        return {**facts, "learnt_from": error.message}
 
 
 def _about(file: Path) -> dict[str, Any]:
@@ -155,7 +168,9 @@ def _yaml(file: Path) -> dict[str, Any]:
 
 def _inside(path: Path, kind: str) -> dict[str, Any]:
     if kind == "capture":
-        return {}
+        from realtalk_core.hearing.cache import kept_features
+
+        return {"features": kept} if (kept := kept_features(path)) else {}
     from realtalk_core.checkpoint import read_header
 
     parts = {}
@@ -199,6 +214,7 @@ def _show(facts: dict[str, Any], indent: str = "") -> None:
         elif isinstance(value, list) and value and not isinstance(value[0], int | float):
             say(f"{indent}{key}:")
             for item in value:
-                say(f"{indent}  - {item}")
+                line = ", ".join(f"{k} {v}" for k, v in item.items()) if isinstance(item, dict) else item
+                say(f"{indent}  - {line}")
         elif not (isinstance(value, str) and not value):
             say(f"{indent}{key}: {value}")

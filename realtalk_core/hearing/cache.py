@@ -108,7 +108,7 @@ def kept_features(capture: Path) -> list[dict[str, Any]]:
     """What lies in a capture's folder of features, for `realtalk inspect`: newest first, damaged files too."""
     found = []
     for file in sorted(_files(capture / FOLDER), key=_used, reverse=True):
-        facts: dict[str, Any] = {"file": file.name, "megabytes": round(file.stat().st_size / 1e6, 2)}
+        facts: dict[str, Any] = {"file": file.name, "megabytes": round(file.stat().st_size / 1e6, 3)}
         try:
             header = checkpoint.read_header(file)
             facts |= {"encoder": header.metrics.get("encoder", header.component), "created": header.created}
