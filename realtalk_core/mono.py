@@ -26,7 +26,7 @@ class Mixer:
 
     def __init__(self) -> None:
         self._sum = self._difference = 0.0
-        self._inverted = 0.0
+        self._inverted: float | None = None  # 1 if the difference is heard; None before the first block
 
     def mix(self, channels: Samples, names: Sequence[str]) -> Samples:
         """One block.
@@ -46,15 +46,16 @@ class Mixer:
         return np.asarray((weights / weights.sum()) @ channels, np.float32)
 
     def _stereo(self, left: Samples, right: Samples) -> Samples:
-        both, apart = (left + right) / 2, (left - right) / 2
+        both = np.asarray((left + right) / 2, np.float32)
+        apart = np.asarray((left - right) / 2, np.float32)
         self._sum = _MEMORY * self._sum + float(np.square(both, dtype=np.float64).sum())
         self._difference = _MEMORY * self._difference + float(np.square(apart, dtype=np.float64).sum())
-        before = self._inverted
-        limit = _UPRIGHT if before else _INVERTED
-        self._inverted = float(self._sum < limit * self._difference)
-        if before == self._inverted == 0.0:
+        limit = _UPRIGHT if self._inverted else _INVERTED
+        now = float(self._sum < limit * self._difference)
+        before, self._inverted = now if self._inverted is None else self._inverted, now
+        if before == now == 0.0:
             return both
-        share = np.linspace(before, self._inverted, both.size, dtype=np.float32)
+        share = np.linspace(before, now, both.size, dtype=np.float32)
         return np.asarray(both + share * (apart - both), np.float32)
 
 

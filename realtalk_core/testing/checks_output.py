@@ -18,7 +18,7 @@ from realtalk_core.stages import Stateful, StreamingEncoder
 from realtalk_core.testing.checks import RUNNABLE, CheckSkipped, check, require
 from realtalk_core.testing.subject import FPS, LONG_SECONDS, Subject, accepts_start, seed_globally
 from realtalk_core.testing.synthetic import motion, synthetic_clip
-from realtalk_core.types import AudioClip, AudioFeatures, LandmarkTrack
+from realtalk_core.types import AudioClip, LandmarkTrack
 
 EXACT = 1e-5
 """Largest difference that counts as none: threads may add in another order."""
@@ -157,10 +157,8 @@ def _by_frames(subject: Subject, component: Any, frames: int) -> Any:
             AudioClip(clip.samples[low * per_frame : high * per_frame], clip.sample_rate), FPS
         ).rows()
     if subject.spec.stage == "landmarks":
-        values = subject.listen(clip, FPS).values
-        return lambda low, high: (
-            component.generate(AudioFeatures(values[low:high], FPS), **start(component.generate, low)).points
-        )
+        heard = subject.listen(clip, FPS)
+        return lambda low, high: component.generate(heard[low:high], **start(component.generate, low)).points
     dense = torch.from_numpy(motion(frames, 6).landmarks.astype(np.float32))
     track = LandmarkTrack(dense, "mediapipe478", FPS).to_scheme(subject.landmarks.scheme)
     emotion = subject.emotion("neutral@0 happy:0.8@2 sad@6", frames)

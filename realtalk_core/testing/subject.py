@@ -20,8 +20,10 @@ import torch
 from torch import Tensor
 
 from realtalk_core.capture import Capture
+from realtalk_core.config.needs import PROSODY
 from realtalk_core.emotion import parse_emotion
 from realtalk_core.errors import MissingDependencyError
+from realtalk_core.hearing.prosody import prosody
 from realtalk_core.landmarks import LEFT_BROW, REGIONS68, RIGHT_BROW
 from realtalk_core.plugins import Plugins
 from realtalk_core.spec import ComponentConfig, ComponentSpec
@@ -135,7 +137,17 @@ class Subject:
 
     @cached_property
     def listen(self) -> Callable[[AudioClip, float], AudioFeatures]:
-        """How sound is heard: by an installed encoder that gives what the component needs, else by the kit itself."""
+        """How sound is heard: by an installed encoder that gives what the component needs, else by the kit itself.
+
+        With the prosody that it asks for.
+        """
+        encode, asked = self._encode, PROSODY & self.spec.tokens_needed(self.config)
+        if not asked:
+            return encode
+        return lambda clip, fps: replace(encode(clip, fps), prosody=prosody(clip, fps, asked))
+
+    @property
+    def _encode(self) -> Callable[[AudioClip, float], AudioFeatures]:
         if self.spec.stage == "audio":
             return band_energies
         needed = {t for t in self.spec.tokens_needed(self.config) if t.startswith("audio:")}
@@ -281,7 +293,7 @@ class Subject:
     def drive(self) -> Drive:
         """A few frames in which every kind of input is present: emotional landmarks, and the speech beneath them."""
         span = slice(10, 10 + FRAMES)
-        features = AudioFeatures(self.data.features.values[span], FPS)
+        features = self.data.features[span]
         emotion = self.emotion("happy:0.5", FRAMES)
         speech = Drive(self.landmarks[span], features, blendshapes=self.capture.blendshapes[span])
         emotional = Moods().deform(speech.landmarks, emotion)
