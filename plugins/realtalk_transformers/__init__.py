@@ -67,9 +67,9 @@ class HubConfig(ComponentConfig):
     """After which layer of the transformer features are taken: 0 is before the first, -1 the last hidden state."""
     window: int = Field(default=2, ge=1, le=32)
     """Rows, 50 per second, around the middle of each video frame."""
-    block_seconds: float = Field(default=10.0, ge=0.1, le=60.0)
+    block_seconds: float = Field(default=20.0, ge=0.1, le=60.0)
     """The sound goes through the network in blocks of this length."""
-    margin_seconds: float = Field(default=5.0, ge=0.0, le=30.0)
+    margin_seconds: float = Field(default=2.5, ge=0.0, le=30.0)
     """How much more is heard before and after each block."""
     past_seconds: float | None = Field(default=None, ge=0.0, le=30.0)
     """How much is heard before each block, if not the margin; it costs no look-ahead."""
@@ -104,14 +104,14 @@ class HubertConfig(HubConfig):
     """Parameters of the HuBERT encoder."""
 
     model: str = "facebook/hubert-large-ls960-ft"
-    """The model, OWNER/NAME on the hub; the default is the one RealTalk's paper, GeneFace++ and others listen with."""
+    """The model, OWNER/NAME on the hub; the default is the one that the paper and GeneFace++ listen with."""
 
 
 class Wav2Vec2Config(HubConfig):
     """Parameters of the wav2vec 2.0 encoder."""
 
     model: str = "facebook/wav2vec2-base-960h"
-    """The model, OWNER/NAME on the hub; the default is the one most systems of speech-driven faces listen with."""
+    """The model, OWNER/NAME on the hub; the default is the one FaceFormer, CodeTalker and Hallo listen with."""
 
 
 class WhisperConfig(HubConfig):
@@ -119,7 +119,7 @@ class WhisperConfig(HubConfig):
 
     model: str = "openai/whisper-tiny"
     """The model, OWNER/NAME on the hub; the default is the one MuseTalk listens with."""
-    block_seconds: float = Field(default=20.0, ge=0.1, le=30.0)
+    block_seconds: float = Field(default=25.0, ge=0.1, le=30.0)
     """The sound goes through the network in blocks of this length; with what is heard around it at most 30 s."""
     padded: bool = True
     """Whether each block is filled up to the 30 s that Whisper was trained on; without, short blocks are faster."""
