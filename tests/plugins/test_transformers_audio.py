@@ -12,12 +12,15 @@ from pydantic import ValidationError
 
 pytest.importorskip("transformers", reason="needs the extra realtalk[transformers]")
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "fakes"))
 
 import tiny_audio
 import transformers
+from pretend_device import Pretended, pretending
 
 from realtalk_core.errors import MissingDependencyError, UserError
 from realtalk_core.hearing import open_stream
+from realtalk_core.stages import Movable
 from realtalk_core.testing.speech import synthetic_clip
 from realtalk_core.types import AudioClip
 from realtalk_transformers import PINNED, HubertConfig, Wav2Vec2Config, WhisperConfig
@@ -229,6 +232,18 @@ def test_bfloat16_hears_nearly_the_same(folders, speech, name):
     assert rounded.dtype == torch.float32
     assert not torch.equal(exact, rounded)
     assert (exact - rounded).square().mean() < 0.01 * exact.var()
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_on_a_gpu_the_same_rows_come_back_to_the_cpu(folders, speech, name):
+    made = encoder(name, folders / name)
+    assert isinstance(made, Movable)
+    wanted = made.rows(stretch(speech))
+    with pretending():
+        assert made.to(torch.device("cuda", 0)) is made
+        found = made.rows(stretch(speech))
+    assert not isinstance(found, Pretended)
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
 
 
 def test_the_digest_tells_models_apart(folders, tmp_path):
