@@ -75,8 +75,8 @@ class VaeConfig(ComponentConfig):
     kl: float = Field(0.05, ge=0.0)
     """Weight of the Monte-Carlo KL divergence between posterior and flow prior."""
 
-    features: int = Field(160, ge=8, le=4096)
-    """Numbers per frame of sound that are heard as they are; more are heard by that many principal components."""
+    listen: int = Field(32, ge=4, le=1024)
+    """Principal components by which features of more than 160 numbers a frame are heard; fewer of a short clip."""
 
     pitch: bool = False
     """Whether pitch is heard beside the encoder's features, as in the paper beside HuBERT's; no prior knows it."""

@@ -14,6 +14,10 @@ from realtalk_core.types import AudioFeatures
 TUNE = 2
 """Numbers per frame that pitch adds."""
 MIDDLE_HZ = 150.0
+WIDE = 160
+"""Features of more numbers a frame are heard by their principal components: a minute is too little for more weights."""
+FRAMES_EACH = 10
+"""Frames that a principal component must at least be learnt from."""
 LEAST_SPREAD = 0.1
 """No feature counts as varying less than this share of what is usual among them."""
 
@@ -35,16 +39,16 @@ class Ear:
     pitch: bool = False
 
     @classmethod
-    def learnt(cls, rows: Tensor, most: int, pitch: bool) -> Self:
-        """Of training rows `T F`; more than `most` numbers are heard by that many principal components."""
+    def learnt(cls, rows: Tensor, components: int, pitch: bool) -> Self:
+        """Of training rows `T F`; more than `WIDE` numbers are heard by that many principal components."""
         std = rows.std(0, correction=0)
         std = std.clamp_min(max(LEAST_SPREAD * float(std.median()), 1e-6))
         mean = rows.mean(0)
-        if rows.shape[1] <= most:
+        if rows.shape[1] <= WIDE:
             return cls(mean, std, None, pitch)
         x = ((rows - mean) / std).double()
         values, directions = torch.linalg.eigh(x.T @ x / len(x))
-        count = min(most, len(x) - 1)
+        count = min(components, max(1, len(x) // FRAMES_EACH))
         values, directions = values.flip(0)[:count].clamp_min(1e-9), directions.flip(1)[:, :count]
         # The sign of a direction means nothing; fixed, so that it is the same on every machine.
         directions = directions * directions.gather(0, directions.abs().argmax(0)[None]).sign()

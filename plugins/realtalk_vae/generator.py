@@ -157,7 +157,7 @@ class VaeGenerator:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(data.seed)
             if prior is None:
-                ear = Ear.learnt(heard.rows(), config.features, config.pitch)
+                ear = Ear.learnt(heard.rows(), config.listen, config.pitch)
                 made = cls(config, {**_learnt_basis(config, points, neutral[0]), **ear.tensors(), **hush.tensors()})
             else:
                 made = cls(config, _fitted(config, prior, points, neutral[0], heard, hush))
