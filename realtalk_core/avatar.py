@@ -72,14 +72,14 @@ class Avatar:
             UserError: if it is none, is damaged or from a newer RealTalk, needs a component that is not installed, or
                 would hear an audio encoder that its stages have not learnt from.
         """
-        avatar = cls.open_for_training(path, plugins, sets)
+        avatar = cls.read(path, plugins, sets)
         audio = avatar.config.stages["audio"]
         avatar._refuse_strangers(encoder_name(audio.spec.name, audio.config))
         return avatar
 
     @classmethod
-    def open_for_training(cls, path: str | Path, plugins: Plugins, sets: Sequence[str] = ()) -> Avatar:
-        """The same for whoever changes it, such as its audio encoder: what has learnt from another is not refused."""
+    def read(cls, path: str | Path, plugins: Plugins, sets: Sequence[str] = ()) -> Avatar:
+        """The same for whoever does not make it speak: stages that learnt from another encoder are not refused."""
         folder = Path(path)
         meta = read_meta(folder)
         parts = meta["config"].get("pipeline", {})

@@ -129,7 +129,7 @@ def _hears(path: Path, meta: dict[str, Any]) -> dict[str, Any]:
     plugins = installed()
     facts: dict[str, Any] = {"encoder": own_encoder(meta, plugins)}
     try:
-        return {**facts, "learnt_from": dict(Avatar.open_for_training(path, plugins).learnt_from)}
+        return {**facts, "learnt_from": dict(Avatar.read(path, plugins).learnt_from)}
     except UserError as error:  # a component is not installed: what can be said without it
         return {**facts, "learnt_from": error.message}
 

@@ -146,7 +146,7 @@ def read_pose(folder: Path | None, avatar: Avatar) -> Person | None:
     from realtalk_core.person import Person
 
     if (folder / "avatar.yaml").is_file():
-        return Avatar.open(folder, avatar.config.plugins).person
+        return Avatar.read(folder, avatar.config.plugins).person
     capture = Capture.open(folder)
     return Person.from_capture(capture, capture.training_frames())
 

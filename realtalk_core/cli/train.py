@@ -144,12 +144,12 @@ def _merged(
     from realtalk_core.avatar import Avatar
 
     plugins = installed()
-    avatar = Avatar.open_for_training(output, plugins)
+    avatar = Avatar.read(output, plugins)
     own = avatar.config
     if file is not None or preset is not None:
         wanted = configuration(file, preset, sets, plugins)
     else:
-        wanted = Avatar.open_for_training(output, plugins, sets).config
+        wanted = Avatar.read(output, plugins, sets).config
     if "audio" not in stages and wanted.stages["audio"] != own.stages["audio"] and _names_audio(file, sets):
         listen = {*stages, *avatar.learnt_from, "audio"}
         before, after = (config.stages["audio"].spec.name for config in (own, wanted))
