@@ -38,6 +38,8 @@ def tools(stage: Stage, data: TrainingData) -> tuple[Measure, Preview | None]:
         return lambda made: measure_landmarks(made, data), lambda made, file: draw_landmarks(made, data, file)
     if stage == "emotion":
         return lambda made: measure_emotion(made, data), None
+    if stage == "audio":
+        return lambda made: measure_audio(made, data), None
     return lambda _: {}, None
 
 
@@ -108,6 +110,29 @@ def _over_plate(rgb: Tensor, alpha: Tensor | None, data: TrainingData, side: int
 
 def _unit(picture: NDArray[np.uint8]) -> Picture:
     return np.asarray(picture, np.float32) / np.float32(255)
+
+
+RIDGE = 10.0
+"""Penalty of the linear map that `measure_audio` fits, per frame and standardised number."""
+
+
+@torch.no_grad()
+def measure_audio(encoder: Any, data: TrainingData) -> dict[str, float]:
+    """How much of the mouth's opening on held-out frames a linear map of the encoder's rows tells: a correlation.
+
+    The map is fitted to the frames learnt from (ridge regression).
+    """
+    rows = encoder.encode(data.capture.audio, data.capture.fps).rows()
+    frames = data.train[data.train < len(rows)]
+    judged = data.held_out[data.held_out < len(rows)]
+    if len(judged) < 2:
+        return {}
+    opening = mouth_opening(data.capture.landmarks)
+    spread_of = rows[frames].std(0).clamp_min(1e-3 * float(rows[frames].std()) + 1e-9)
+    known = ((rows - rows[frames].mean(0)) / spread_of).double()
+    inner = known[frames].T @ known[frames] + RIDGE * len(frames) * torch.eye(known.shape[1], dtype=torch.float64)
+    weights = torch.linalg.solve(inner, known[frames].T @ (opening[frames] - opening[frames].mean()).double())
+    return {"linear_mouth_correlation": round(correlation(opening[judged], (known[judged] @ weights).float()), 4)}
 
 
 @torch.no_grad()

@@ -22,6 +22,7 @@ from realtalk_core.landmarks import IBUG68_FROM_MEDIAPIPE478
 from realtalk_core.testing import conformance, make_capture
 from realtalk_core.testing.synthetic import synthetic_clip
 from realtalk_core.training.data import TrainingData, encoder_name
+from realtalk_core.training.measure import measure_audio
 from realtalk_core.types import AudioClip, AudioFeatures
 
 test_conformance = conformance("ave")
@@ -124,6 +125,10 @@ def test_it_learns_which_mouth_belongs_to_a_sound(data):
     assert abs(int(near.argmax()) - 12) <= 1, near
     right = [own[k] > alike[k, k + s] for k in range(len(own)) for s in (-12, -8, 8, 12) if 0 <= k + s < len(own)]
     assert np.mean(right) > 0.75, np.mean(right)
+    untaught = AveEncoder.for_training(encoder.config, data)
+    told, guessed = (measure_audio(e, data)["linear_mouth_correlation"] for e in (encoder, untaught))
+    assert told > max(0.6, guessed)
+    assert measure_audio(encoder, replace(data, held_out=torch.arange(0))) == {}
 
 
 def test_nothing_of_the_held_out_part_is_looked_at(data):
