@@ -136,14 +136,15 @@ def load(path: str | Path, spec: ComponentSpec | None = None) -> tuple[Header, d
     from safetensors.torch import load as deserialize
 
     path = Path(path)
-    data = bytearray(_read(path))
-    header = _parse(bytes(data[: 8 + _table_size(data, path)]), path)
+    data = _read(path)
+    header = _parse(data[: 8 + _table_size(data, path)], path)
     at = _digest_place(data, path)
-    stated = bytes(data[at : at + 64])
-    data[at : at + 64] = _ZEROS.encode()
-    if hashlib.sha256(data).hexdigest().encode() != stated:
+    found, view = hashlib.sha256(), memoryview(data)  # in parts: a copy of the file would cost its size in memory
+    for part in (view[:at], _ZEROS.encode(), view[at + 64 :]):
+        found.update(part)
+    if found.hexdigest().encode() != data[at : at + 64]:
         raise UserError(f"{path} is damaged: its content does not match its sha256", _AGAIN)
-    tensors = dict(deserialize(bytes(data)))
+    tensors = dict(deserialize(data))
     return _migrate(header, tensors, spec, path) if spec is not None else (header, tensors)
 
 
