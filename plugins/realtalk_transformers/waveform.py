@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from jaxtyping import Float, Float32
@@ -16,6 +16,7 @@ from realtalk_transformers.encoder import HubEncoder
 if TYPE_CHECKING:
     from realtalk_transformers import HubConfig, HubertConfig, Wav2Vec2Config
 
+Config = TypeVar("Config", bound="HubConfig")
 QUIETEST = 1e-3
 """Sound whose root mean square is well below this, -60 dBFS, is not lifted to the level of speech."""
 
@@ -96,7 +97,7 @@ def span(kernels: list[int], strides: list[int]) -> tuple[int, int]:
     return hop, kernel
 
 
-def _tiny(config: Any, folder: Path, kind: type[Any], settings: type[Any]) -> Any:
+def _tiny(config: Config, folder: Path, kind: type[Any], settings: type[Any]) -> Config:
     """Random positional convolutions would be louder than what they are added to, unlike learnt ones: these span 1."""
     from transformers import Wav2Vec2FeatureExtractor
 

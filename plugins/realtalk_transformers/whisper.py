@@ -63,7 +63,8 @@ class WhisperEncoder(HubEncoder):
         places = self._longest if self.config.padded else count
         spectrum = self._spectrum(samples, 2 * places).to(self._device, self._dtype)
         self._model.config.max_source_positions = places
-        self._model.embed_positions = nn.Embedding.from_pretrained(self._positions[:places].to(self._device))
+        positions = self._positions[:places].to(self._device)
+        self._model.embed_positions = nn.Embedding(places, positions.shape[1], _weight=positions, _freeze=True)
         return self._checked(self._model(spectrum[None]).last_hidden_state[0, :count])
 
     def _spectrum(self, samples: Tensor, frames: int) -> Float[Tensor, "M F"]:
