@@ -44,6 +44,13 @@ class Block(nn.Module):
         return relu(out + x if self.residual else out)
 
 
+def _lay_out(network: nn.Module) -> None:
+    """Channels last: it learns half as fast again on CPUs."""
+    for weight in network.parameters():
+        if weight.ndim == 4:
+            weight.data = weight.data.contiguous(memory_format=torch.channels_last)
+
+
 class Listener(nn.Sequential):
     """A window of sound to its embedding, no number of which is negative.
 
@@ -62,7 +69,7 @@ class Listener(nn.Sequential):
             Block(d, size, 3, 1, 0), Block(size, size, 1, 1, 0),
         )  # fmt: skip
         self.size = size
-        self.to(memory_format=torch.channels_last)  # learns half as fast again on CPUs
+        _lay_out(self)
 
     def forward(self, windows: Float[Tensor, "B 80 16"]) -> Float[Tensor, "B D"]:
         """See the class."""
@@ -92,8 +99,9 @@ class Listener(nn.Sequential):
                 raise ValueError(f"there is {'no' if found is None else 'an unknown'} {name}")
             if found.shape != wanted.shape:
                 raise ValueError(f"{name} is of shape {tuple(found.shape)}, not {tuple(wanted.shape)}")
-        made = made.to_empty(device="cpu").to(memory_format=torch.channels_last)
+        made = made.to_empty(device="cpu")
         made.load_state_dict(dict(weights))
+        _lay_out(made)
         return made
 
 
