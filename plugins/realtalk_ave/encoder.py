@@ -230,7 +230,9 @@ def _remark(config: AveConfig, size: int) -> str:
 
 
 def _named(prefix: str, network: nn.Module) -> dict[str, Tensor]:
-    return {f"{prefix}.{name}": value.detach().clone() for name, value in network.state_dict().items()}
+    """Copies, in the usual layout, which files want."""
+    found = network.state_dict().items()
+    return {f"{prefix}.{name}": value.detach().clone(memory_format=torch.contiguous_format) for name, value in found}
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
