@@ -12,13 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from realtalk_core.errors import UserError
+from realtalk_core.errors import MissingDependencyError, UserError
 from realtalk_core.plugins import Plugins, discover_from
+from realtalk_core.spec import ComponentConfig
 from realtalk_core.testing import run_conformance
 from realtalk_core.testing.checks import all_checks
 from realtalk_core.testing.kit import cases
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "wrong_plugins"))
+import right_components
+from right_plugin import StrengthConfig
 
 
 def discovered() -> Plugins:
@@ -91,9 +94,46 @@ def test_absent_package_is_skipped_with_the_install_line():
     assert "config/documented" not in skipped, "what needs no package is still checked"
 
 
+class Weighted:
+    """An emotion stage whose strength is a weight from outside."""
+
+    def __init__(self, config):
+        if config.folder is None:
+            raise MissingDependencyError("no weights on this machine", "Get them: realtalk convert moods FILE")
+        self.strength = float((config.folder / "strength.txt").read_text())
+        self.inner = right_components.Emotion(StrengthConfig(strength=self.strength))
+
+    def deform(self, landmarks, emotion):
+        return self.inner.deform(landmarks, emotion)
+
+
+class WithTiny(Weighted):
+    @classmethod
+    def tiny_weights(cls, config, folder):
+        (folder / "strength.txt").write_text("0.2")
+        return config.model_copy(update={"folder": folder})
+
+
+class FolderConfig(ComponentConfig):
+    folder: Path | None = None
+    """Where the weights are."""
+
+
+@pytest.mark.parametrize("cls", [Weighted, WithTiny])
+def test_weights_from_outside_are_tiny_ones_or_the_checks_are_skipped(cls):
+    spec = dataclasses.replace(PLUGINS.find("emotion", "right"), config=FolderConfig, load=lambda: cls)
+    report = run_conformance("emotion/right", dataclasses.replace(PLUGINS, specs=(spec,)))
+    assert report.ok, "\n".join(r.message for r in report.results if r.outcome == "failed")
+    ran = next(r for r in report.results if r.id == "emotion/neutral-identity")
+    assert ran.outcome == ("passed" if cls is WithTiny else "skipped")
+    if cls is Weighted:
+        assert "realtalk convert moods FILE" in ran.detail
+
+
 def test_names_select_a_plugin_or_a_component():
     assert {case.component for case in cases("heavy", PLUGINS)} == {"emotion/import_light"}
     assert {case.component for case in cases("emotion/right", PLUGINS)} == {"emotion/right"}
+    assert {case.component for case in cases("right_rows", PLUGINS)} == {"audio/right_rows"}
     for name, words in {"hevy": "did you mean 'heavy'", "emotions/right": "did you mean 'emotion'"}.items():
         with pytest.raises(UserError, match=words):
             list(cases(name, PLUGINS))
