@@ -264,6 +264,25 @@ def test_a_part_that_breaks_its_contract_is_named(make, part, method, message):
         run(make(**{part: Broken()}), synthetic_clip(1.0))
 
 
+def test_a_stream_that_gives_other_rows_than_there_are_frames_is_named(make):
+    class Short(Blocks):
+        def stream(self, sample_rate, fps):
+            stream = super().stream(sample_rate, fps)
+            whole = stream.close
+            stream.close = lambda: whole()[:-1]
+            return stream
+
+    with pytest.raises(ShapeError, match=r"Short.encode: expected 25 rows for 1.000 s at 25 fps, got 24"):
+        run(make(audio=Short()), synthetic_clip(1.0))
+
+
+def test_sound_of_two_rates_and_no_sound_are_refused(make):
+    with pytest.raises(ShapeError, match="sample rates differ: 16000 and 8000"):
+        run(make(), [synthetic_clip(1.0, 16_000), synthetic_clip(1.0, 8_000)])
+    with pytest.raises(ShapeError, match="no sound"):
+        run(make(), [])
+
+
 def test_the_drive_says_what_it_was_before_emotion(make):
     clip, plan = synthetic_clip(4.0), "neutral@0 happy@3"
     pipeline = make()
