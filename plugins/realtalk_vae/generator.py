@@ -360,12 +360,18 @@ def _of_frames(features: AudioFeatures, frames: Tensor) -> AudioFeatures:
 
 
 def _hush(heard: AudioFeatures) -> tuple[Hush, tuple[str, ...]]:
-    """How silence will be told, and what the user should know of it."""
-    if heard.prosody is not None and heard.prosody.loudness is not None:
-        return Hush.by_loudness(heard.prosody.loudness), ()
-    remark = "vae: silence is told from the features, which is right for a spectrum alone: they came without loudness"
+    """How silence will be told, and what the user should know of it.
+
+    A spectrum tells it best, whose bands weigh alike: hum in one of them is not loud. Other features do not.
+    """
     looks = heard.values if heard.values.ndim == 3 else heard.values[:, None]
-    return Hush.by_spectrum(augment.Voice.of(looks), heard.rows()), (remark,)
+    if heard.prosody is None or heard.prosody.loudness is None:
+        remark = "vae: silence is told from the features, right for a spectrum alone: they came without loudness"
+        return Hush.by_spectrum(augment.Voice.of(looks), heard.rows()), (remark,)
+    voice = augment.Voice.of(looks, heard.prosody.loudness)
+    if voice.loud.any():
+        return Hush.by_spectrum(voice, heard.rows()), ()
+    return Hush.by_loudness(heard.prosody.loudness), ()
 
 
 def _fitted(

@@ -1,4 +1,4 @@
-"""Silence, told by the loudness of levelled sound, whatever the encoder; in older avatars from a spectrum itself."""
+"""Silence, told from features that are a spectrum, else by the loudness of levelled sound beside them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from realtalk_vae.augment import Voice
 HUSH_REACH = 2
 HUSH_WIDTH = 0.25
 """Share of the way from pauses to speech over which silence fades out."""
+PAUSES = 0.05
+"""Share of the frames that are taken to be pauses."""
 DEEPEST = 24.0
 """Decibels below plain speech from which on everything is silence, however quiet the recording's own pauses are."""
 
@@ -39,11 +41,11 @@ class Hush:
     def by_loudness(cls, loudness: Tensor) -> Self:
         """From the loudness of training frames, `T`."""
         high = float(loudness.median())
-        return cls(max(float(loudness.quantile(0.02)), high - DEEPEST), high)
+        return cls(max(float(loudness.quantile(PAUSES)), high - DEEPEST), high)
 
     @classmethod
     def by_spectrum(cls, voice: Voice, heard: Tensor) -> Self:
-        """From training frames `T F` alone, for features that come without loudness."""
+        """From training frames `T F`, the features that rise with their mean being what is weighed."""
         loud = voice.loud if voice.loud.any() else torch.ones_like(voice.loud)
         share = loud.repeat(heard.shape[1] // len(loud))
         share = share / share.sum()

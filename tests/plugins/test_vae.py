@@ -134,9 +134,14 @@ def test_without_loudness_silence_is_told_from_the_features_and_that_is_said(tak
     assert "silence is told from the features" in made.remarks[1]
     assert "hush.share" in made.state()
     made.generate(bare)
-    told = VaeGenerator.for_training(VaeConfig(steps=0), filmed(neutral, audio, track))
-    assert len(told.remarks) == 1
-    assert "hush.share" not in told.state()
+
+
+def test_a_spectrum_tells_silence_itself_and_other_features_do_not(takes, stranger):
+    neutral, found = takes
+    made = VaeGenerator.for_training(VaeConfig(steps=0), filmed(neutral, *found[1]))
+    assert len(made.remarks) == 1
+    assert "hush.share" in made.state()
+    assert "hush.share" not in stranger.state()
 
 
 def test_an_avatar_of_an_older_version_speaks_as_it_did():
