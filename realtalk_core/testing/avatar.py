@@ -9,9 +9,8 @@ from types import MappingProxyType
 
 from realtalk_core.config import Config, Selected, load_config
 from realtalk_core.spec import Stage
-from realtalk_core.testing.subject import scratch
 from realtalk_core.testing.synthetic import make_capture
-from realtalk_core.testing.tiny import tiny_config_of
+from realtalk_core.testing.tiny import scratch, tiny_config_of
 from realtalk_core.training.loop import LoopOptions
 from realtalk_core.training.session import Session
 

@@ -5,14 +5,11 @@ The input is a synthetic capture (`realtalk_core.testing.synthetic`), so checks 
 
 from __future__ import annotations
 
-import atexit
 import inspect
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,7 +27,7 @@ from realtalk_core.spec import ComponentConfig, ComponentSpec
 from realtalk_core.stages import Stateful, Trainable
 from realtalk_core.testing.checks import CheckSkipped
 from realtalk_core.testing.synthetic import make_capture, synthetic_clip
-from realtalk_core.testing.tiny import tiny_config_of
+from realtalk_core.testing.tiny import scratch, tiny_config_of
 from realtalk_core.training.data import TrainingData
 from realtalk_core.types import AudioClip, AudioFeatures, CameraTrack, Drive, EmotionTrack, Face, LandmarkTrack
 from realtalk_core.voice import Speech
@@ -49,13 +46,6 @@ LIFT_CM = 0.4
 TEXTS = ("Maybe.", "Maybe Bob will move the big piano before the people come in.")
 
 Pictures = list[np.ndarray[Any, np.dtype[np.uint8]]]
-
-
-def scratch(name: str) -> Path:
-    """An empty folder that is there until the process ends."""
-    folder = tempfile.TemporaryDirectory(prefix=f"realtalk-conformance-{name}-")
-    atexit.register(folder.cleanup)
-    return Path(folder.name)
 
 
 @cache

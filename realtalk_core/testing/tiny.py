@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import tempfile
 from pathlib import Path
 
 from realtalk_core.build import load_class
@@ -27,3 +29,10 @@ def tiny_config_of(spec: ComponentSpec, folder: Path) -> ComponentConfig:
         return config
     made: ComponentConfig = make(config, folder)
     return made
+
+
+def scratch(name: str) -> Path:
+    """An empty folder that is there until the process ends."""
+    folder = tempfile.TemporaryDirectory(prefix=f"realtalk-conformance-{name}-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
