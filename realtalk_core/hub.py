@@ -94,7 +94,10 @@ def check(wanted: Wanted, folder: Path) -> None:
     place = f"{wanted.stage}.folder: {folder}"
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
-        raise UserError(f"{place} {what}", f"Name the folder of a {wanted.what}: config.json, {WEIGHTS} …")
+        raise UserError(
+            f"{place} {what}",
+            f"Say with --set {wanted.stage}.folder=FOLDER where the {wanted.what} (config.json, {WEIGHTS} …) is now.",
+        )
     check_kind(wanted, folder)
     if not _has(folder, WEIGHTS, INDEX):
         cure = f"Get a revision of the model that has {WEIGHTS}."

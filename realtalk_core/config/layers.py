@@ -21,7 +21,10 @@ _LAYER = ("fps", "pipeline", *BESIDE, "motion")
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One assigned value, where it was written, and whether YAML made a boolean out of a word there."""
+    """One assigned value, where it was written, and whether YAML made a boolean out of a word there.
+
+    `base` is the folder that relative paths in it start from; None leaves them as they are.
+    """
 
     value: Any
     path: Path
@@ -187,7 +190,7 @@ class _Reader:
 
 
 def read_sets(sets: tuple[str, ...]) -> tuple[list[Layer], list[Problem]]:
-    """One layer for each `--set`, in order."""
+    """One layer for each `--set`, in order; its relative paths are those of the current folder."""
     layers: list[Layer] = []
     problems: list[Problem] = []
     heads = (*SELECTED_STAGES, "motion", "fps")
@@ -197,7 +200,7 @@ def read_sets(sets: tuple[str, ...]) -> tuple[list[Layer], list[Problem]]:
             problems.append(parsed)
             continue
         path, data = _shortened(parsed[0]), parsed[1]
-        value = Value(data, path, ("--set", 0, 0))
+        value = Value(data, path, ("--set", 0, 0), FilePath.cwd())
         layer, head = Layer(), str(path[0])
         if head not in heads:
             problems.append(value.problem(f"unknown key{did_you_mean(head, heads)}"))

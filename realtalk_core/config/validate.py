@@ -107,7 +107,7 @@ def _takes_text(annotation: Any) -> bool:
 
 
 def _against(base: FilePath, value: Any) -> Any:
-    """Paths inside a parameter, resolved against the folder of the file they stand in."""
+    """Paths inside a parameter, resolved against the folder of the file they stand in (`--set`: the current one)."""
     if isinstance(value, str):
         return base / FilePath(value).expanduser()
     if isinstance(value, list):

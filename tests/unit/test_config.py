@@ -122,8 +122,6 @@ def test_a_qualified_name_chooses_between_rivals(load):
 def test_paths_resolve_against_the_file_they_stand_in(load, tmp_path):
     config = load("pipeline: {landmarks: {params: {weights: w/a.bin}}}")
     assert config.stages["landmarks"].config.weights == tmp_path / "w" / "a.bin"
-    config = load(sets=["landmarks.weights=w/a.bin"])
-    assert config.stages["landmarks"].config.weights == Path("w/a.bin")
 
 
 @pytest.mark.parametrize("text", ["1e-3", "1E-3", ".001", "0.001", "1.0e-03"])
@@ -181,6 +179,16 @@ def test_a_filled_configuration_survives_json(load):
     again = Config.from_dict(json.loads(json.dumps(config.to_dict())), PLUGINS)
     assert again.to_dict() == config.to_dict()
     assert (again.fps, again.motion.start, renderer(again)) == (30, 3, renderer(config))
+
+
+def test_a_path_given_by_set_starts_from_the_current_folder(load, tmp_path, monkeypatch):
+    """It is written into avatars, which are used from other folders."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    meant = {"w.bin": tmp_path / "here/w.bin", "/w.bin": Path("/w.bin"), "~/w.bin": Path.home() / "w.bin"}
+    for given, path in meant.items():
+        assert load(sets=[f"landmarks.weights={given}"]).stages["landmarks"].config.weights == path
+    assert load(sets=["landmarks.weights=null"]).stages["landmarks"].config.weights is None
 
 
 def test_set_goes_on_top_of_a_filled_configuration(load):

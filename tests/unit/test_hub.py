@@ -272,7 +272,7 @@ def test_folders_that_hold_no_such_model(tmp_path, made):
         with pytest.raises(UserError, match=words):
             find(folder=place)
 
-    complaint(r"audio.folder: .*nowhere does not exist\n", tmp_path / "nowhere")
+    complaint(r"audio.folder: .*nowhere does not exist\n.*--set audio.folder=FOLDER where", tmp_path / "nowhere")
     complaint(r"config.json is a file", folder / "config.json")
     config = folder / "config.json"
     whole = config.read_text()
