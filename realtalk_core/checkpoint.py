@@ -212,6 +212,18 @@ def digest(path: str | Path) -> str:
     return raw[at : at + 64].decode()
 
 
+def content(tensors: Mapping[str, Tensor]) -> str:
+    """sha256 of tensors by name, type, shape and bytes: not of when or by what they were written."""
+    import torch
+
+    found = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        held = tensor.detach().cpu().contiguous()
+        found.update(f"{name} {held.dtype} {tuple(held.shape)};".encode())
+        found.update(held.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
 def _migrate(
     header: Header, tensors: dict[str, Tensor], spec: ComponentSpec, path: Path
 ) -> tuple[Header, dict[str, Tensor]]:

@@ -75,7 +75,7 @@ def default_place(source: Path | None = None) -> Path:
 
 
 def load(path: Path | None) -> tuple[DeepSpeech, str]:
-    """The network and the digest of its weights.
+    """The network and the digest of its weights, which is the same however often the graph is converted.
 
     Args:
         path: The converted weights; None looks into the folders of the model store.
@@ -93,7 +93,7 @@ def load(path: Path | None) -> tuple[DeepSpeech, str]:
     if (header.stage, header.component) != ("audio", "deepspeech"):
         raise UserError(f"audio.weights: {found} holds {header.stage} {header.component!r}, not DeepSpeech", again)
     try:
-        return DeepSpeech.from_tensors(tensors), checkpoint.digest(found)
+        return DeepSpeech.from_tensors(tensors), checkpoint.content(tensors)
     except ValueError as error:
         raise UserError(f"audio.weights: {found} is no network of DeepSpeech 0.1: {error}", again) from error
 

@@ -91,17 +91,7 @@ def weights_of(component: Any) -> str:
     """sha256 of a built component's weights, in its own file or outside; empty if it has none."""
     if outside := str(getattr(component, "weights_digest", "")):
         return outside
-    return content(component.state()) if hasattr(component, "state") else ""
-
-
-def content(tensors: dict[str, Tensor]) -> str:
-    """sha256 of tensors by name, type, shape and bytes: not of when or by what they were written."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        held = tensor.detach().cpu().contiguous()
-        digest.update(f"{name} {held.dtype} {tuple(held.shape)};".encode())
-        digest.update(held.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+    return checkpoint.content(component.state()) if hasattr(component, "state") else ""
 
 
 def kept_features(capture: Path) -> list[dict[str, Any]]:
