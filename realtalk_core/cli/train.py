@@ -142,6 +142,8 @@ def _merged(
     from dataclasses import replace
 
     from realtalk_core.avatar import Avatar
+    from realtalk_core.config import names_stage
+    from realtalk_core.encoders import audio_sets
 
     plugins = installed()
     avatar = Avatar.read(output, plugins)
@@ -150,7 +152,8 @@ def _merged(
         wanted = configuration(file, preset, sets, plugins)
     else:
         wanted = Avatar.read(output, plugins, sets).config
-    if "audio" not in stages and wanted.stages["audio"] != own.stages["audio"] and _names_audio(file, sets):
+    said = bool(audio_sets(sets)) or names_stage(own.stages["audio"], file, preset)  # not by the shipped registry alone
+    if said and "audio" not in stages and wanted.stages["audio"] != own.stages["audio"]:
         listen = {*stages, *avatar.learnt_from, "audio"}
         before, after = (config.stages["audio"].spec.name for config in (own, wanted))
         change = f"be {after}, not {before}" if before != after else f"({before}) have other parameters"
@@ -165,17 +168,6 @@ def _merged(
             "Leave out --config, --preset and --set to go on as it began, or begin anew with --force.",
         )
     return replace(own, stages={**own.stages, **{s: wanted.stages[s] for s in stages}})
-
-
-def _names_audio(file: Path | None, sets: Sequence[str]) -> bool:
-    """Whether the audio encoder was chosen in so many words, and not by the shipped registry."""
-    from realtalk_core.encoders import audio_sets
-
-    if audio_sets(sets) or file is None:
-        return bool(audio_sets(sets))
-    import yaml
-
-    return "audio" in (yaml.safe_load(file.read_text("utf-8")).get("pipeline") or {})
 
 
 def _again(

@@ -143,6 +143,24 @@ def disabled_plugins(file: FilePath | None = None) -> frozenset[str]:
     return _disabled(_registries(file, []))
 
 
+def names_stage(chosen: Selected, file: FilePath | None, preset: str | None) -> bool:
+    """Whether a file, or a preset, says what shall fill a stage, or how what fills it now shall be.
+
+    The shipped registry itself, which says it for every stage, does not count.
+
+    Args:
+        chosen: What fills the stage now; what a preset says of other components is no word about it.
+        file: See `load_config`.
+        preset: Likewise.
+    """
+    registries = _registries(file, [])
+    layers = [registry.presets[preset] for registry in registries if preset in registry.presets]
+    layers += [registry.layer for registry in registries[1:]]
+    names = (chosen.spec.name, chosen.spec.qualified)
+    parts = [part for layer in layers for part in layer.stages.get(chosen.spec.stage, ())]
+    return any(part.when is None or part.when.value in names for part in parts)
+
+
 def _chosen(file: FilePath | None) -> FilePath:
     named = os.environ.get(ENV_CONFIG)
     return file or (FilePath(named) if named else default_registry())

@@ -156,6 +156,24 @@ def test_a_file_that_names_another_encoder_is_not_ignored(at, refuse):
     assert command(said) == ["train", "cap", "-o", "anna", "--stage", "audio", "--stage", "landmarks", "-c", "ear.yaml"]
 
 
+def test_a_preset_that_names_another_encoder_is_not_ignored(at, refuse):
+    """Nor one that gives it other parameters; what it says of encoders that the avatar has not is no word about it."""
+    Path("mine.yaml").write_text(
+        "version: 1\npresets:\n"
+        "  other: {pipeline: {audio: {use: ear, params: {folder: w}}}}\n"
+        "  finer: {pipeline: {audio: {when: mel, params: {n_mels: 16}}}}\n"
+        "  away: {pipeline: {audio: {when: ear, params: {bands: 3}}, emotion: {when: ldm, params: {steps: 2}}}}\n"
+    )
+    train = ("train", "cap", "-o", "anna", "--stage", "emotion", "-c", "mine.yaml", "--preset")
+    assert "would be ear, not mel" in refuse(*train, "other")
+    said = refuse(*train, "finer")
+    assert "(mel) have other parameters" in said
+    assert command(said)[4:] == [
+        *("--stage", "audio", "--stage", "landmarks", "--stage", "emotion", "-c", "mine.yaml", "--preset", "finer")
+    ]
+    assert run([*train, "away"]) == 0
+
+
 def test_a_training_that_cannot_begin_leaves_the_avatar_as_it_was(at, refuse):
     text = Path("anna/avatar.yaml").read_text()
     both = ("--stage", "audio", "--stage", "landmarks")
