@@ -21,7 +21,8 @@ class TrainingData:
 
     Attributes:
         capture: The opened capture.
-        features: One row per frame of the capture.
+        features: One row per frame of the capture. Where nothing has been heard - for an audio encoder, which is only
+            now trained, and for an emotion stage that needs neither `audio` nor prosody - `(T, 1)` zeros.
         train: Indices of frames to learn from (valid ones of the first part of the clip).
         held_out: Indices of valid frames after them, for measuring only.
         encoder: What encoded the sound (`encoder_name`); empty if unknown.

@@ -86,7 +86,7 @@ class Session:
         """
         check_capture(self.capture, self.split)
         before = Before.of(self.folder)
-        heard_by = None if self._learns_to_hear else self._encoder()
+        heard_by = None if self._learns_to_hear or self._deaf else self._encoder()
         check_listeners(
             before, self.folder, self.config, self.stages, None if heard_by is None else heard_by.name,
             resume=self.resume, again=self._command,
@@ -106,13 +106,16 @@ class Session:
         if not self._has_person(meta):
             with self._timed("person"):
                 self._store_person(train)
-        if heard_by is None:
+        if self._learns_to_hear:
             with self._timed("audio"):
                 meta["stages"]["audio"] = self._train("audio", self._unheard(train, held_out))
             write_meta(self.folder, meta)
             heard_by = self._encoder()
-        with self._timed("sound"):
-            data = self._data(train, held_out, heard_by)
+        if heard_by is None:
+            data = self._unheard(train, held_out)
+        else:
+            with self._timed("sound"):
+                data = self._data(train, held_out, heard_by)
         for stage in PIPELINE_STAGES:
             if stage in self.stages and not (stage == "audio" and self._learns_to_hear):
                 with self._timed(stage):
@@ -123,6 +126,18 @@ class Session:
     def _learns_to_hear(self) -> bool:
         """Whether the audio encoder is trained first."""
         return "audio" in self.stages and trainable(self.config.stages["audio"])
+
+    @property
+    def _deaf(self) -> bool:
+        """Whether nothing that is trained hears: an emotion stage alone, whose encoder need not even be there.
+
+        Renderers are given features even if they do not ask for them: they are measured by speaking.
+        """
+        return all(stage == "emotion" and not self._hears(stage) for stage in self.stages)
+
+    def _hears(self, stage: Stage) -> bool:
+        chosen = self.config.stages[stage]
+        return listens(stage, chosen) or bool(wanted_prosody({stage: chosen}))
 
     def _command(self, stages: Collection[Stage]) -> str:
         return training_command(self.folder, stages, self.sets, self.capture.path)
@@ -175,7 +190,7 @@ class Session:
         return _Encoder(built, encoder_name(chosen.spec.name, chosen.config, known_weights(built, header)))
 
     def _unheard(self, train: torch.Tensor, held_out: torch.Tensor) -> TrainingData:
-        """The capture for an encoder that is only now trained: without features."""
+        """The capture for what is trained without features: an encoder itself, or a stage that does not hear."""
         chosen = self.config.stages["audio"]
         features = AudioFeatures(torch.zeros(len(self.capture), 1), self.capture.fps)
         name = encoder_name(chosen.spec.name, chosen.config)
@@ -208,7 +223,9 @@ class Session:
             spec,
             chosen.config,
             data,
-            self._digest(taught, data.encoder if stage != "audio" else ""),
+            self._digest(
+                taught, "" if stage == "audio" or (stage == "emotion" and not self._hears(stage)) else data.encoder
+            ),
             files,
             self.options,
             parents=(tracks_digest(self.capture),),

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from realtalk_core import checkpoint, plugins
@@ -172,6 +173,21 @@ def test_a_preset_that_names_another_encoder_is_not_ignored(at, refuse):
         *("--stage", "audio", "--stage", "landmarks", "--stage", "emotion", "-c", "mine.yaml", "--preset", "finer")
     ]
     assert run([*train, "away"]) == 0
+
+
+def test_a_stage_that_does_not_listen_is_trained_without_its_encoder(at, refuse):
+    """Alone or with those that listen it learns the same, so that either goes on where the other stopped."""
+    listeners = ("--stage", "audio", "--stage", "landmarks")
+    assert run(["train", "cap", "-o", "anna", *listeners, "--stage", "emotion", *EAR]) == 0
+    weights = checkpoint.load("anna/emotion.safetensors")[1]
+    Path("w").rename("elsewhere")
+    tiny_ears.Ear.heard = 0
+    assert run(["train", "cap", "-o", "anna", "--stage", "emotion", "--resume"]) == 0
+    assert run(["train", "cap", "-o", "anna", "--stage", "emotion"]) == 0
+    assert tiny_ears.Ear.heard == 0
+    again = checkpoint.load("anna/emotion.safetensors")[1]
+    assert all(torch.equal(again[name], tensor) for name, tensor in weights.items())
+    assert "no weights.bin" in refuse("train", "cap", "-o", "anna", "--stage", "landmarks")
 
 
 def test_a_training_that_cannot_begin_leaves_the_avatar_as_it_was(at, refuse):
