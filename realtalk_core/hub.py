@@ -8,8 +8,10 @@ pickles is turned into safetensors once (`realtalk_core.pickled`).
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import shlex
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -70,17 +72,15 @@ def located(wanted: Wanted, folder: Path | None, model: str | None, revision: st
     assert model is not None
     assert revision is not None
     name = model.replace("/", "--")
-    placed = next((there for each in model_folders() if (there := each / name).is_dir()), None)
+    placed = next((there for there in _placed(name) if not _lost(wanted, there)), None)
     if placed is not None:
         _check_commit(wanted, placed, model, revision)
-    if placed is None or not _has(placed, WEIGHTS, INDEX):
+        converted = cache_folder() / f"{name}~{_state(placed)}"  # nobody knows which commit's these are
+    else:
         converted = cache_folder() / f"{name}@{revision[:12]}"
-        if converted.is_dir():
-            placed = converted
-        else:
-            placed = _from_hub(wanted, model, revision) if placed is None else placed
-            if not _has(placed, WEIGHTS, INDEX) and _has(placed, PICKLED, PICKLED_INDEX):
-                placed = _taken_over(wanted, placed, converted)
+        placed = converted if converted.is_dir() else _from_hub(wanted, model, revision)
+    if not _has(placed, WEIGHTS, INDEX) and _has(placed, PICKLED, PICKLED_INDEX):
+        placed = converted if converted.is_dir() else _taken_over(wanted, placed, converted)
     check(wanted, placed)
     return placed
 
@@ -102,7 +102,7 @@ def check(wanted: Wanted, folder: Path) -> None:
     if not _has(folder, WEIGHTS, INDEX):
         cure = f"Get a revision of the model that has {WEIGHTS}."
         if wanted.convert is not None and _has(folder, PICKLED, PICKLED_INDEX):
-            cure = f"Turn it into one that has: realtalk convert {wanted.convert} {folder}"
+            cure = f"Turn it into one that has: realtalk convert {wanted.convert} {shlex.quote(str(folder))}"
         raise UserError(
             f"{place} has no {WEIGHTS}; weights in pickle files are not read, since they can run code", cure
         )
@@ -149,14 +149,20 @@ def shards(index: Path) -> list[str]:
     """The names of the files that a list of shards names.
 
     Raises:
-        UserError: if the list is damaged or names files elsewhere.
+        UserError: if the list is damaged, or names files elsewhere or of another kind: what is listed as safetensors
+            and is not, transformers would read as a pickle.
     """
     try:
         names = sorted({str(name) for name in json.loads(index.read_text("utf-8"))["weight_map"].values()})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{index} is damaged: {error}", _AGAIN) from error
-    if any(Path(name).name != name for name in names):
-        raise UserError(f"{index} names files outside its folder", "Get the model from where you trust it.")
+    trust, ending = "Get the model from where you trust it.", ".safetensors" if index.name == INDEX else ".bin"
+    if not names:
+        raise UserError(f"{index} is damaged: it names no file", _AGAIN)
+    if any(name in ("", ".", "..") or set(name) & set("/\\") for name in names):
+        raise UserError(f"{index} names files outside its folder", trust)
+    if strange := next((name for name in names if not name.endswith(ending)), None):
+        raise UserError(f"{index} names {strange}, which is no {ending} file", trust)
     return names
 
 
@@ -171,7 +177,6 @@ def weights_digest(folder: Path) -> str:
 
 @cache
 def _digest(files: Sequence[tuple[Path, int, int]]) -> str:
-    import hashlib
     from mmap import ACCESS_READ, mmap
 
     tensors: dict[str, tuple[Path, dict[str, Any], int]] = {}
@@ -260,6 +265,27 @@ def _lacking(wanted: Wanted, folder: Path) -> list[str]:
     return [names.split("|")[0] for names in wanted.files if not _has(folder, *names.split("|"))]
 
 
+def _placed(name: str) -> list[Path]:
+    return [there for each in model_folders() if (there := each / name).is_dir()]
+
+
+def _lost(wanted: Wanted, folder: Path) -> list[str]:
+    """What is not there yet, as when a download was interrupted."""
+    lost = _lacking(wanted, folder)
+    if _has(folder, WEIGHTS, PICKLED):
+        return lost
+    index = next((folder / name for name in (INDEX, PICKLED_INDEX) if _has(folder, name)), None)
+    parts = [WEIGHTS] if index is None else shards(index)
+    return lost + [name for name in parts if not (folder / name).is_file()]
+
+
+def _state(folder: Path) -> str:
+    """Changes when a file that is converted or taken along does; cheaper than reading gigabytes at each start."""
+    files = sorted(file for pattern in ("*.json", "*.bin") for file in folder.glob(pattern))
+    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(json.dumps(stats).encode()).hexdigest()[:12]
+
+
 def _check_commit(wanted: Wanted, folder: Path, model: str, revision: str) -> None:
     """Refuses a folder that was downloaded at another commit; `hf download` notes it beside the files."""
     note = folder / ".cache" / "huggingface" / "download" / "config.json.metadata"
@@ -275,7 +301,7 @@ def _check_commit(wanted: Wanted, folder: Path, model: str, revision: str) -> No
 
 
 def _command(model: str, revision: str, folder: Path) -> str:
-    return f"hf download {model} --revision {revision} --local-dir {folder}"
+    return f"hf download {shlex.quote(model)} --revision {revision} --local-dir {shlex.quote(str(folder))}"
 
 
 def _from_hub(wanted: Wanted, model: str, revision: str) -> Path:
@@ -304,10 +330,13 @@ def _from_hub(wanted: Wanted, model: str, revision: str) -> Path:
 
 
 def _missing(wanted: Wanted, model: str, revision: str, why: str) -> MissingDependencyError:
-    folder = next(model_folders()) / model.replace("/", "--")
+    name, found = model.replace("/", "--"), "is not on this machine"
+    folder = next(iter(_placed(name)), next(model_folders()) / name)
+    if folder.is_dir():
+        found = f"is incomplete on this machine ({folder} lacks {', '.join(_lost(wanted, folder))})"
     why = why if why.startswith("could") else f"cannot be downloaded: {why}"
     return MissingDependencyError(
-        f"the {wanted.what} {model} (revision {revision[:12]}) is not on this machine and {why}",
+        f"the {wanted.what} {model} (revision {revision[:12]}) {found} and {why}",
         f"Where there is a network: {_command(model, revision, folder)}\n"
         f"  It is found in that folder; any other can be named: --set {wanted.stage}.folder=FOLDER",
     )

@@ -1,6 +1,7 @@
 """Where models of transformers are found, what is read of them, and what is said when one is missing."""
 
 import json
+import os
 import shutil
 import socket
 import sys
@@ -153,6 +154,80 @@ def test_pickles_put_there_by_hand_are_turned_too(places, made):
     assert found.parent == places / "cache"
     assert weights_digest(found) == weights_digest(made)
     assert not (source / "model.safetensors").exists()
+
+
+def test_pickles_put_there_by_hand_are_turned_again_when_they_change(places, made):
+    snapshot_of = tiny_audio.pickled(copied(made, snapshot(places)))
+    from_hub = find()
+    source = Path(shutil.copytree(snapshot_of, places / "named" / "a--b"))
+    file = source / "pytorch_model.bin"
+    tensors = torch.load(file, weights_only=True)
+    changed = {name: tensor + 1 for name, tensor in tensors.items()}
+    torch.save(changed, file)
+    first = find()
+    assert first != from_hub  # whose commit is known
+    assert find() == first
+    assert weights_digest(first) != weights_digest(made)
+    torch.save(tensors, file)
+    os.utime(file, ns=(1, 1))
+    assert weights_digest(find()) == weights_digest(made)
+
+
+@pytest.mark.parametrize("lost", ["model.safetensors", "preprocessor_config.json"])
+def test_a_folder_that_was_not_downloaded_whole(places, made, monkeypatch, lost, touched):
+    folder = copied(made, places / "named" / "a--b")
+    (folder / lost).unlink()
+    with pytest.raises(MissingDependencyError, match=r"is incomplete on this machine .* could not be downloaded"):
+        find()
+    assert touched
+    monkeypatch.setenv("REALTALK_OFFLINE", "1")
+    with pytest.raises(MissingDependencyError) as caught:
+        find()
+    said = str(caught.value)
+    assert f"is incomplete on this machine ({folder} lacks {lost}) and cannot be downloaded: the network" in said
+    assert f"hf download a/b --revision {REVISION} --local-dir {folder}\n" in said
+    in_cache = copied(made, places / "cache" / "a--b")
+    assert find() == in_cache
+
+
+def test_a_folder_that_lacks_a_shard_is_incomplete(places, monkeypatch):
+    folder = places / "named" / "a--b"
+    tiny_audio.waveform(folder, head="ForCTC", shard="60KB")
+    assert find() == folder
+    lost = sorted(folder.glob("model-*.safetensors"))[1]
+    lost.unlink()
+    monkeypatch.setenv("REALTALK_OFFLINE", "1")
+    with pytest.raises(MissingDependencyError, match=f"is incomplete on this machine .* lacks {lost.name}"):
+        find()
+
+
+def test_commands_can_be_run_where_paths_have_blanks(places, made, monkeypatch):
+    monkeypatch.setenv("REALTALK_MODELS", str(places / "my models"))
+    monkeypatch.setenv("REALTALK_OFFLINE", "1")
+    with pytest.raises(MissingDependencyError, match=rf"--local-dir '{places}/my models/a--b'"):
+        find()
+    source = tiny_audio.pickled(copied(made, places / "my model"))
+    with pytest.raises(UserError, match=rf"realtalk convert hubert '{source}'"):
+        find(folder=source)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("weights.bin", r"names weights.bin, which is no .safetensors file"),
+        ("", "outside its folder"), (".", "outside its folder"), ("..", "outside its folder"),
+        ("a\\b.safetensors", "outside its folder"), ("/tmp/a.safetensors", "outside its folder"),
+        (None, "it names no file"),
+    ],
+)  # fmt: skip
+def test_a_list_of_shards_names_safetensors_beside_it_and_nothing_else(tmp_path, made, name, message):
+    folder = copied(made, tmp_path / "m")
+    (folder / "model.safetensors").unlink()
+    torch.save({"weight": torch.zeros(2)}, folder / "weights.bin")
+    names = {} if name is None else {"weight": name}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+    with pytest.raises(UserError, match=message):
+        hub.check(WANTED, folder)
 
 
 class Evil:
