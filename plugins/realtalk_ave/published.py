@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from realtalk_ave.networks import Listener
+from realtalk_core import checkpoint
 from realtalk_core.errors import UserError
 
 PREFIX = "listener."
@@ -20,7 +20,7 @@ _COUNTER = "num_batches_tracked"
 
 
 def convert(source: Path, target: Path) -> None:
-    """Turns SyncTalk's `audio_visual_encoder.pth` into a safetensors file for the parameter `weights`.
+    """Turns SyncTalk's `audio_visual_encoder.pth` into a checkpoint for the parameter `weights`.
 
     It is a state dict of the audio encoder's 13 blocks, `0.conv_block.0.weight` and so on, with or without
     `audio_encoder.` before it (SyncTalk, nerf_triplane/provider.py). Nothing in it is executed.
@@ -31,8 +31,9 @@ def convert(source: Path, target: Path) -> None:
     try:
         found: Any = torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and torch raise what they like
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(
-            f"{source} cannot be read as weights saved by PyTorch: {str(error).splitlines()[0]}",
+            f"{source} cannot be read as weights saved by PyTorch: {reason}",
             "Name SyncTalk's audio_visual_encoder.pth.",
         ) from error
     if isinstance(found, Mapping) and isinstance(found.get("state_dict"), Mapping):
@@ -42,22 +43,27 @@ def convert(source: Path, target: Path) -> None:
     inside = any(str(name).startswith(_THEIRS) for name in found)
     weights = {str(n).removeprefix(_THEIRS): v for n, v in found.items() if str(n).startswith(_THEIRS) or not inside}
     listener = _listener(weights, source, "Name SyncTalk's audio_visual_encoder.pth.")
-    save_file({PREFIX + name: value.contiguous() for name, value in listener.state_dict().items()}, target)
+    with source.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    header = checkpoint.Header("audio", "ave", plugin="ave", parents=(f"{source.name}:{digest}",))
+    checkpoint.save(target, header, {PREFIX + name: value for name, value in listener.state_dict().items()})
 
 
 def read_weights(file: Path) -> Listener:
     """A listener from a converted file, or from the `audio.safetensors` of an avatar that hears with `ave`.
 
     Raises:
-        UserError: if it is missing, unreadable or something else.
+        UserError: if it is missing, damaged or something else.
     """
     cure = "Name a file made by realtalk convert ave, or the audio.safetensors of an avatar trained with audio=ave."
     if not file.is_file():
         raise UserError(f"audio.weights: {file} does not exist", cure)
     try:
-        tensors = load_file(file)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"audio.weights: {file} cannot be read as safetensors: {error}", cure) from error
+        header, tensors = checkpoint.load(file)
+    except UserError as error:
+        raise UserError(f"audio.weights: {error.message}", cure) from error
+    if (header.stage, header.component) != ("audio", "ave"):
+        raise UserError(f"audio.weights: {file} holds {header.stage} {header.component!r}, not an ave encoder", cure)
     weights = {name.removeprefix(PREFIX): value for name, value in tensors.items() if name.startswith(PREFIX)}
     return _listener(weights, file, cure)
 

@@ -1,5 +1,6 @@
 """SyncTalk's audio-visual encoder: what it hears where, what it learns, whose weights it takes."""
 
+import hashlib
 import pickle
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from realtalk_ave.networks import Listener
 from realtalk_ave.published import convert
 from realtalk_ave.sound import LOOKS, scaled, spectra
 from realtalk_ave.stream import AveStream
+from realtalk_core import checkpoint
 from realtalk_core.capture import Tracks
 from realtalk_core.cli import run
 from realtalk_core.errors import UserError
@@ -221,10 +223,8 @@ def test_published_weights_are_taken_over(tmp_path, data, prefix, capsys):
 
 
 def test_training_goes_on_from_another_avatars_encoder(tmp_path, data):
-    from safetensors.torch import save_file
-
     first = random_encoder(8, 64)
-    save_file(first.state(), tmp_path / "audio.safetensors")
+    checkpoint.save(tmp_path / "audio.safetensors", checkpoint.Header("audio", "ave"), first.state())
     encoder, _ = trained(data, weights=tmp_path / "audio.safetensors", steps=2, width=32, size=512)
     assert encoder.listener.size == 64
     moved = max(float((encoder.state()[n] - v).abs().max()) for n, v in first.state().items() if n.endswith("0.weight"))
@@ -279,11 +279,44 @@ def test_weights_that_are_not_there_or_not_an_encoder_are_named(tmp_path, data):
         AveEncoder.for_training(AveConfig(weights=tmp_path / "gone.safetensors"), data)
     assert "realtalk convert ave" in error.value.cure
     (tmp_path / "text").write_text("no tensors")
-    with pytest.raises(UserError, match="cannot be read as safetensors"):
+    with pytest.raises(UserError, match="is no safetensors file"):
         AveEncoder.for_training(AveConfig(weights=tmp_path / "text"), data)
-    save_file({"net.weight": torch.zeros(3)}, tmp_path / "vae.safetensors")
+    other, tensors = tmp_path / "vae.safetensors", {"net.weight": torch.zeros(3)}
+    save_file(tensors, other)
+    with pytest.raises(UserError, match="no RealTalk checkpoint"):
+        AveEncoder.for_training(AveConfig(weights=other), data)
+    checkpoint.save(other, checkpoint.Header("landmarks", "vae"), tensors)
+    with pytest.raises(UserError, match="holds landmarks 'vae', not an ave encoder"):
+        AveEncoder.for_training(AveConfig(weights=other), data)
+    checkpoint.save(other, checkpoint.Header("audio", "ave"), tensors)
     with pytest.raises(UserError, match="is not an ave encoder"):
-        AveEncoder.for_training(AveConfig(weights=tmp_path / "vae.safetensors"), data)
+        AveEncoder.for_training(AveConfig(weights=other), data)
+
+
+def test_a_converted_file_is_a_checkpoint_that_says_what_it_is_and_notices_damage(tmp_path, data, capsys):
+    source, target = tmp_path / "audio_visual_encoder.pth", tmp_path / "ave.safetensors"
+    torch.save(published(), source)
+    convert(source, target)
+    header = checkpoint.read_header(target)
+    assert (header.stage, header.component, header.plugin) == ("audio", "ave", "ave")
+    assert header.parents == (f"{source.name}:{hashlib.sha256(source.read_bytes()).hexdigest()}",)
+    assert run(["inspect", str(target)]) == 0
+    assert "ave" in capsys.readouterr().out
+    damaged = bytearray(target.read_bytes())
+    damaged[-5] ^= 1
+    target.write_bytes(damaged)
+    with pytest.raises(UserError, match=r"audio.weights: .* is damaged"):
+        AveEncoder.for_training(AveConfig(weights=target, steps=0), data)
+
+
+def test_an_error_without_words_is_named_by_its_kind(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise EOFError
+
+    (tmp_path / "empty.pth").touch()
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(UserError, match=r"cannot be read as weights saved by PyTorch: EOFError"):
+        convert(tmp_path / "empty.pth", tmp_path / "out.safetensors")
 
 
 def test_a_damaged_state_is_refused():
