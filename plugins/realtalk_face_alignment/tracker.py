@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import face_alignment
 import numpy as np
 import torch
 
-from realtalk_core.errors import UserError
+from realtalk_core.errors import MissingDependencyError, UserError
+from realtalk_core.models import offline
 from realtalk_core.types import Face
 
 if TYPE_CHECKING:
@@ -38,14 +41,43 @@ class FaceAlignmentTracker:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
-            return face_alignment.FaceAlignment(
-                face_alignment.LandmarksType.TWO_D, device=device, face_detector=self.config.detector
-            )
+            with _offline():
+                return face_alignment.FaceAlignment(
+                    face_alignment.LandmarksType.TWO_D, device=device, face_detector=self.config.detector
+                )
         except (OSError, RuntimeError) as error:  # its weights are fetched by torch.hub on first use
             raise UserError(
                 f"face_alignment cannot start: {error}",
                 "Its weights are downloaded on first use: connect once, or fill ~/.cache/torch/hub/checkpoints.",
             ) from error
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """Where the network is switched off, keeps torch.hub from it: what it has already fetched is loaded all the same.
+
+    Raises:
+        MissingDependencyError: if weights are not there.
+    """
+    if not offline():
+        yield
+        return
+
+    def refuse(request: Any, *_: Any, **__: Any) -> Any:
+        address = str(getattr(request, "full_url", request))
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        raise MissingDependencyError(
+            f"{address.rpartition('/')[2]}, weights of face_alignment, is not on this machine and cannot be "
+            "downloaded: the network is switched off (REALTALK_OFFLINE)",
+            f"Put it into {folder}; it comes from {address}",
+        )
+
+    theirs = torch.hub.urlopen  # the one door through which every download of torch.hub goes
+    torch.hub.urlopen = refuse
+    try:
+        yield
+    finally:
+        torch.hub.urlopen = theirs
 
 
 def _faces(found: Any, least: float) -> Iterator[Face]:

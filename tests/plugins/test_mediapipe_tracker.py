@@ -114,3 +114,21 @@ def test_face_alignment_without_weights_says_so(specs, fake):
     tracker = build(specs["face_alignment"], specs["face_alignment"].config(device="cpu"))
     with pytest.raises(UserError, match="face_alignment cannot start: no network"):
         next(tracker.track(iter([np.zeros((80, 80, 3), np.uint8)]), 25.0))
+
+
+def test_face_alignment_fetches_nothing_offline(specs, fake, monkeypatch, tmp_path):
+    import torch
+
+    def weights(*args, **kwargs):
+        torch.hub.load_state_dict_from_url("https://somewhere/a/s3fd-619a316812.pth")
+
+    fake[1].FaceAlignment = weights
+    monkeypatch.setattr(torch.hub, "urlopen", lambda *_, **__: pytest.fail("asked the network"))
+    theirs = torch.hub.urlopen
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("REALTALK_OFFLINE", "1")
+    tracker = build(specs["face_alignment"], specs["face_alignment"].config(device="cpu"))
+    with pytest.raises(MissingDependencyError, match=r"^s3fd-619a316812.pth, .* switched off") as caught:
+        next(tracker.track(iter([np.zeros((80, 80, 3), np.uint8)]), 25.0))
+    assert f"Put it into {tmp_path / 'hub' / 'checkpoints'}; it comes from https://somewhere" in str(caught.value)
+    assert torch.hub.urlopen is theirs
