@@ -1,6 +1,6 @@
 """How well lips follow speech that they were not trained on, by audio encoder: the held-out fifth of captures.
 
-    python benchmarks/encoders_sync.py CAPTURE... [--steps 400] [--only NAME...]
+    python benchmarks/encoders_sync.py CAPTURE... [--steps 250] [--only NAME...]
 
 For each encoder `vae` is trained on the first 80 % of a capture, and so is the encoder itself where it learns (`ave`).
 Printed for the rest, as markdown: correlation of generated with tracked lip gap, the lag at which it is greatest in
@@ -104,7 +104,7 @@ def _encoder(spec: Any, config: ComponentConfig, capture: Capture, train: torch.
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("captures", nargs="+", type=Path)
-    parser.add_argument("--steps", type=int, default=400, help="of the landmark generator")
+    parser.add_argument("--steps", type=int, default=250, help="of the landmark generator")
     parser.add_argument("--only", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="NAME")
     options = parser.parse_args()
     captures = [Capture.open(path) for path in options.captures]

@@ -54,7 +54,7 @@ class VaeConfig(ComponentConfig):
     augment: float = Field(1.0, ge=0.0, le=2.0)
     """Strength of training augmentation: level, tone colour, noise, voice and speaking rate; 0 is off."""
 
-    steps: int = Field(400, ge=0)
+    steps: int = Field(250, ge=0)
     """Training steps; 0 takes the prior as it is, fitted to the person's face."""
 
     batch: int = Field(16, ge=1, le=512)
