@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import inspect
 import json
 import os
+import sys
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,9 @@ KEPT = 16
 """Files in the folder: writing one removes the one that has not been used for longest beyond these."""
 LONG_SECONDS = 600.0
 """A longer sound is heard in windows by encoders without a stream; a shorter one whole, which costs no margins."""
+WINDOW_SECONDS = 60.0
+_OTHERS = ("builtins", "abc", "typing", "torch")
+"""Modules of bases whose source makes no encoder's numbers."""
 FEATURES, PROSODY = "features", "prosody"
 """What such a checkpoint says that it holds, in place of a pipeline's stage."""
 
@@ -74,7 +79,8 @@ def heard(
     }  # fmt: skip
     shelf = _Shelf(capture.path / FOLDER, remark)
 
-    name = f"{spec.name}-{_key(spec.qualified, spec.version, parameters, about, device.partition(':')[0])}"
+    key = _key(spec.qualified, spec.version, code_of(encoder), parameters, about, device.partition(":")[0])
+    name = f"{spec.name}-{key}"
     kept = shelf.read(name, FEATURES)
     if kept is None:
         rows = _listen(capture, encoder)
@@ -92,6 +98,28 @@ def weights_of(component: Any) -> str:
     if outside := str(getattr(component, "weights_digest", "")):
         return outside
     return checkpoint.content(component.state()) if hasattr(component, "state") else ""
+
+
+def code_of(component: Any) -> str:
+    """sha256 of the Python source that a component's class and its bases stand in; empty if there is none to read.
+
+    Of a class in a package, all modules of its folder count: helpers beside it make its numbers too.
+    """
+    files: set[Path] = set()
+    for one in type(component).__mro__:
+        module = sys.modules.get(one.__module__)
+        if module is None or one.__module__.partition(".")[0] in _OTHERS:
+            continue
+        with contextlib.suppress(TypeError, OSError):
+            source = inspect.getsourcefile(one)
+            files |= (
+                set(Path(source).parent.glob("*.py") if module.__package__ else [Path(source)]) if source else set()
+            )
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        with contextlib.suppress(OSError):
+            digest.update(f"{file.parent.name}/{file.name};".encode() + hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest() if files else ""
 
 
 def kept_features(capture: Path) -> list[dict[str, Any]]:
@@ -112,8 +140,8 @@ def _listen(capture: Capture, encoder: AudioEncoder) -> AudioFeatures:
     file = capture.path / "audio.wav"
     if isinstance(encoder, StreamingEncoder):
         return concat_features(list(heard_rows(encoder, stream_audio(file), capture.fps)))
-    if capture.audio.seconds > LONG_SECONDS:
-        return concat_features(list(heard_rows(encoder, stream_audio(file), capture.fps, chunk_seconds=60.0)))
+    if len(capture) / capture.fps > LONG_SECONDS:  # sound and pictures differ by a second at most
+        return concat_features(list(heard_rows(encoder, stream_audio(file), capture.fps, chunk_seconds=WINDOW_SECONDS)))
     with torch.no_grad():
         return encoder.encode(capture.audio, capture.fps)
 

@@ -1,6 +1,7 @@
 """What is kept of hearing a capture: found again, made again where anything differs, never in the way."""
 
 import errno
+import importlib
 import shutil
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from realtalk_core.hearing import cache
 from realtalk_core.hearing.cache import heard, kept_features, weights_of
 from realtalk_core.hearing.prosody import prosody
 from realtalk_core.testing.synthetic import make_capture, synthetic_clip
+from realtalk_core.types import AudioFeatures
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fakes"))
 
@@ -153,15 +155,62 @@ def test_what_is_kept_can_be_listed(capture, listen):
     assert facts["megabytes"] > 0
 
 
-def test_long_sound_is_heard_in_windows(capture, monkeypatch):
-    """By an encoder without a stream: the same rows as of the whole."""
-    from realtalk_core.build import build
-    from realtalk_core.plugins import discover
+class Windowed:
+    """Without a stream; row k hears half a second to each side."""
 
-    spec = discover().find("audio", "mel")
-    chosen, whole = Selected(spec, spec.config()), build(spec, spec.config()).encode(capture.audio, 25.0)
+    context_seconds = 0.5
+
+    def __init__(self):
+        self.longest = 0.0
+
+    def encode(self, clip, fps):
+        self.longest = max(self.longest, clip.seconds)
+        step = round(clip.sample_rate / fps)
+        level = torch.nn.functional.pad(clip.samples.square(), (12 * step, 13 * step)).unfold(0, 25 * step, step).sum(1)
+        return AudioFeatures(level[: clip.frames(fps), None], fps)
+
+
+def test_long_sound_is_heard_in_windows(drawn, tmp_path, monkeypatch):
+    """By an encoder without a stream: the same rows as of the whole, which is never in memory."""
+    shutil.copytree(drawn, tmp_path / "c")
+    shutil.rmtree(tmp_path / "c" / "features", ignore_errors=True)
+    capture, encoder, chosen = Capture.open(tmp_path / "c"), Windowed(), Selected(SPECS[0], EarConfig())
+    whole = Windowed().encode(Capture.open(capture.path).audio, 25.0).values
     monkeypatch.setattr(cache, "LONG_SECONDS", 1.0)
-    assert torch.equal(heard(capture, chosen, build(spec, spec.config())).values, whole.values)
+    monkeypatch.setattr(cache, "WINDOW_SECONDS", 1.0)
+    rows = heard(capture, chosen, encoder)
+    assert torch.allclose(rows.values, whole, rtol=1e-5)
+    assert encoder.longest <= 2.1
+    assert "audio" not in vars(capture)
+
+
+def test_an_encoder_whose_code_was_edited_hears_anew(capture, tmp_path, monkeypatch):
+    """Its own module, or one beside it in its package; its package's version need not change."""
+    package = tmp_path / "mine"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "helper.py").write_text("FACTOR = 2\n")
+    code = "import torch\nfrom mine.helper import FACTOR\nfrom realtalk_core.types import AudioFeatures\n\n\n"
+    code += "class Mine:\n    def encode(self, clip, fps):\n"
+    code += "        return AudioFeatures(torch.full((clip.frames(fps), 1), 1.0 * FACTOR), fps)\n"
+    (package / "ear.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    chosen = Selected(SPECS[0], EarConfig())
+
+    def rows():
+        for name in [name for name in sys.modules if name.partition(".")[0] == "mine"]:
+            del sys.modules[name]
+        importlib.invalidate_caches()
+        return heard(capture, chosen, importlib.import_module("mine.ear").Mine()).values[0].item()
+
+    assert rows() == rows() == 2.0
+    assert len(files(capture)) == 1
+    (package / "helper.py").write_text("FACTOR = 3\n")
+    assert rows() == 3.0
+    (package / "ear.py").write_text(code.replace("1.0 *", "10.0 *"))
+    assert rows() == 30.0
+    assert len(files(capture)) == 3
 
 
 def test_names_hold_what_changes_the_numbers(tmp_path):
