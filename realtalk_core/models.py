@@ -65,7 +65,7 @@ _FILES = (
     ),
     ModelFile(
         "silero_vad.onnx", "voice activity", "MIT",
-        _GITHUB + "snakers4/silero-vad/master/src/silero_vad/data/silero_vad.onnx",
+        _GITHUB + "snakers4/silero-vad/v6.2.1/src/silero_vad/data/silero_vad.onnx",
         "1a153a22f4509e292a94e67d6f9b85e8deb25b4988682b7e174c65279d8788e3",
     ),
     ModelFile(
