@@ -129,7 +129,8 @@ def training_command(
 ) -> str:
     """The command that trains these stages of an avatar."""
     flags = "".join(f" --stage {stage}" for stage in PIPELINE_STAGES if stage in stages)
-    return f"realtalk train {capture} -o {folder}{flags}" + "".join(f" --set {shlex.quote(text)}" for text in sets)
+    places = f"{shlex.quote(str(capture))} -o {shlex.quote(str(folder))}"
+    return f"realtalk train {places}{flags}" + "".join(f" --set {shlex.quote(text)}" for text in sets)
 
 
 def refuse_strangers(

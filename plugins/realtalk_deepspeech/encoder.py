@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -123,7 +124,8 @@ def _located(path: Path | None) -> Path:
 
 
 def _command(path: Path | None) -> str:
-    return "realtalk convert deepspeech deepspeech-0_1_0-b90017e8.pb" + (f" -o {path}" if path is not None else "")
+    place = f" -o {shlex.quote(str(path))}" if path is not None else ""
+    return f"realtalk convert deepspeech deepspeech-0_1_0-b90017e8.pb{place}"
 
 
 def _advice(path: Path | None) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import sys
@@ -16,6 +17,7 @@ from realtalk_core import checkpoint, plugins
 from realtalk_core.audio import write_wav
 from realtalk_core.avatar import Avatar, read_meta
 from realtalk_core.cli import run
+from realtalk_core.encoders import training_command
 from realtalk_core.errors import UserError
 from realtalk_core.pipeline import Pipeline
 from realtalk_core.testing.avatar import tiny_config
@@ -308,3 +310,12 @@ def test_a_package_or_a_model_that_is_missing_is_named(at, refuse, monkeypatch):
     said = refuse(*speak())
     assert "audio 'ear' needs no_such_module, which is not installed" in said
     assert 'pip install "realtalk[ears]"' in said
+
+
+def test_the_command_can_be_run_where_paths_have_blanks():
+    folder, capture = Path("my avatars/anna"), Path("my capture")
+    command = training_command(folder, ("audio", "landmarks"), ("audio=mel",), capture)
+    assert shlex.split(command) == [
+        "realtalk", "train", str(capture), "-o", str(folder), "--stage", "audio", "--stage", "landmarks",
+        "--set", "audio=mel",
+    ]  # fmt: skip

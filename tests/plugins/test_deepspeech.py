@@ -218,6 +218,8 @@ def test_missing_weights_name_the_command_and_the_folders(tmp_path, monkeypatch)
     assert text.endswith("then: realtalk convert deepspeech deepspeech-0_1_0-b90017e8.pb")
     with pytest.raises(MissingDependencyError, match=r"nowhere\.safetensors does not exist\n(.*\n)*.* -o \S*nowhere"):
         load(tmp_path / "nowhere.safetensors")
+    with pytest.raises(MissingDependencyError, match=r" -o '\S*my weights\.safetensors'$"):
+        load(tmp_path / "my weights.safetensors")
     with pytest.raises(MissingDependencyError, match="is a folder"):
         load(tmp_path)
 
