@@ -2,6 +2,7 @@
 
 from realtalk_core.hearing.encoder import RowEncoder
 from realtalk_core.hearing.file import load_features
-from realtalk_core.hearing.stream import hear, open_stream
+from realtalk_core.hearing.pieces import hear
+from realtalk_core.hearing.stream import open_stream
 
 __all__ = ["RowEncoder", "hear", "load_features", "open_stream"]

@@ -11,7 +11,7 @@ from torch import Tensor
 from realtalk_core.errors import ShapeError
 from realtalk_core.hearing.stream import CHUNK_SECONDS, frames_of, open_stream
 from realtalk_core.stages import AudioEncoder
-from realtalk_core.types import AudioClip, AudioFeatures, Prosody, concat_prosody
+from realtalk_core.types import AudioClip, AudioFeatures, Prosody, concat_features, concat_prosody
 
 if TYPE_CHECKING:
     from realtalk_core.hearing.prosody import ProsodyStream
@@ -71,6 +71,11 @@ def heard_rows(
         part = ready.take(values, None if said is None else said.close(), fps)
     if part is not None:
         yield part
+
+
+def hear(encoder: AudioEncoder, sound: AudioClip | Iterable[AudioClip], fps: float) -> AudioFeatures:
+    """All of `heard_rows` at once, in memory that grows by the features alone."""
+    return concat_features(list(heard_rows(encoder, sound, fps)))
 
 
 def _said(prosody: Collection[str], rate: int, fps: float) -> ProsodyStream | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from fractions import Fraction
 
 import torch
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from realtalk_core.errors import ShapeError
 from realtalk_core.stages import AudioEncoder, AudioStream, StreamingEncoder
-from realtalk_core.types import AudioClip, AudioFeatures
+from realtalk_core.types import AudioClip
 from realtalk_core.windows import context_frames
 
 CHUNK_SECONDS = 2.0
@@ -35,36 +34,6 @@ def open_stream(
     if isinstance(encoder, StreamingEncoder):
         return encoder.stream(sample_rate, fps)
     return WindowStream(encoder, sample_rate, fps, chunk_seconds)
-
-
-def hear(encoder: AudioEncoder, sound: AudioClip | Iterable[AudioClip], fps: float) -> AudioFeatures:
-    """Encodes a clip, or consecutive chunks of one, in memory that grows by the features alone.
-
-    Raises:
-        ShapeError: if the chunks differ in sample rate, there is none, or the encoder gives another number of rows than
-            the sound has frames.
-    """
-    chunks = iter([sound] if isinstance(sound, AudioClip) else sound)
-    first = next(chunks, None)
-    if first is None:
-        raise ShapeError("hear: no sound")
-    stream, samples, parts = open_stream(encoder, first.sample_rate, fps), 0, []
-    chunk: AudioClip | None = first
-    while chunk is not None:
-        if chunk.sample_rate != first.sample_rate:
-            raise ShapeError(f"hear: sample rates differ: {first.sample_rate} and {chunk.sample_rate}")
-        samples += chunk.samples.numel()
-        parts.append(stream.feed(chunk.samples))
-        chunk = next(chunks, None)
-    parts.append(stream.close())
-    values = torch.cat([part for part in parts if len(part)])
-    expected = frames_of(samples, first.sample_rate, fps)
-    if len(values) != expected:
-        raise ShapeError(
-            f"{type(encoder).__name__}: expected {expected} rows for {samples / first.sample_rate:.3f} s at {fps:g} "
-            f"fps, got {len(values)}"
-        )
-    return AudioFeatures(values, fps)
 
 
 def frames_of(samples: int, sample_rate: int, fps: float) -> int:
