@@ -28,7 +28,8 @@ from realtalk_ldm.shipped import VERSION as LDM_VERSION
 from realtalk_ldm.units import ActionUnits
 from realtalk_vae import VaeConfig
 from realtalk_vae.augment import Voice
-from realtalk_vae.generator import UPPER_WEIGHT, VaeGenerator
+from realtalk_vae.fitting import UPPER_WEIGHT
+from realtalk_vae.generator import VaeGenerator
 from realtalk_vae.hush import Hush
 from realtalk_vae.prior import MOUTH_CM, mouth_width
 from realtalk_vae.prior import SIZES as VAE_SIZES

@@ -13,12 +13,22 @@ from torch.nn.functional import softplus
 
 from realtalk_core.errors import UserError
 from realtalk_core.expression import ExpressionBasis, inner_lip_pairs, lip_gap, upper_face
-from realtalk_core.types import AudioFeatures, LandmarkTrack, Prosody
+from realtalk_core.types import AudioFeatures, LandmarkTrack
 from realtalk_vae import augment
 from realtalk_vae.ear import Ear
+from realtalk_vae.fitting import (
+    UPPER_WEIGHT,
+    ahead,
+    closed_not_crossed,
+    learnt_basis,
+    liveliness,
+    measured_lead,
+    of_frames,
+    silence_gate,
+)
 from realtalk_vae.hush import Hush
 from realtalk_vae.networks import STRIDE, FlowVae, to_whole_steps
-from realtalk_vae.prior import VaePrior, chosen, fitted_basis, shut_face, widened
+from realtalk_vae.prior import VaePrior, chosen, fitted_basis, widened
 
 if TYPE_CHECKING:
     from realtalk_core.training.data import TrainingData
@@ -29,10 +39,7 @@ AVERAGE = 0.98
 """How much of the averaged weights each step keeps, once there are enough of them."""
 VELOCITY_WEIGHT = 3.0
 SPREAD_WEIGHT = 0.3
-UPPER_WEIGHT = 0.15
 LIP_WEIGHT = 0.5
-MOST_LEAD, PLAINLY = 2, 0.02
-"""Largest lead of the mouth over the sound, in frames, that is learnt from a clip; gain of correlation it takes."""
 OUTPUT_RIDGE = 300.0
 """Strength of the ridge that holds the output layers to the prior's while they are fitted to a clip."""
 LEAST_AMOUNT, MOST_AMOUNT = 0.3, 1.6
@@ -151,14 +158,14 @@ class VaeGenerator:
             track = track.to_scheme(config.landmarks)
         frames = data.train.sort().values
         points = track.points[frames]
-        heard = _of_frames(data.features, frames)
-        hush, remarks = _hush(heard)
+        heard = of_frames(data.features, frames)
+        hush, remarks = silence_gate(heard)
         prior, remark = chosen(config, data.encoder)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(data.seed)
             if prior is None:
                 ear = Ear.learnt(heard.rows(), config.listen, config.pitch)
-                made = cls(config, {**_learnt_basis(config, points, neutral[0]), **ear.tensors(), **hush.tensors()})
+                made = cls(config, {**learnt_basis(config, points, neutral[0]), **ear.tensors(), **hush.tensors()})
             else:
                 made = cls(config, _fitted(config, prior, points, neutral[0], heard, hush))
         if prior is None and config.steps == 0:
@@ -176,7 +183,7 @@ class VaeGenerator:
     def _prepare(self, data: TrainingData, frames: Tensor) -> None:
         scheme = "mediapipe478" if self.basis.neutral.shape[0] == 478 else "ibug68"
         self._motion = self.basis.encode(data.capture.landmarks.to_scheme(scheme).points)
-        audio = _of_frames(data.features, torch.arange(len(self._motion)))
+        audio = of_frames(data.features, torch.arange(len(self._motion)))
         self._sound = ahead(self.ear.looks(audio), self.lead)
         self._tune = ahead(self.ear.tune(audio), self.lead)
         loudness = None if audio.prosody is None else audio.prosody.loudness
@@ -342,38 +349,6 @@ class VaeGenerator:
         self.average.load_state_dict(_under("average.", tensors))
 
 
-def _learnt_basis(config: VaeConfig, points: Tensor, neutral: Tensor) -> dict[str, Tensor]:
-    """Expression basis of the person alone, and the resting face in it."""
-    weight = 1 - (1 - UPPER_WEIGHT) * upper_face(neutral)
-    basis = ExpressionBasis.fit(points, neutral, weight, min(config.components, max(1, len(points) - 1)))
-    return {**basis.tensors(), "rest": basis.encode(shut_face(points)[None])[0]}
-
-
-def _of_frames(features: AudioFeatures, frames: Tensor) -> AudioFeatures:
-    """The rows of some frames; where the sound ends before the pictures its last row stays."""
-    at = frames.clamp_max(len(features) - 1)
-    said = features.prosody
-    if said is not None:
-        parts = {name: getattr(said, name) for name in ("f0", "voiced", "loudness", "activity")}
-        said = Prosody(**{name: None if x is None else x[at] for name, x in parts.items()}, detector=said.detector)
-    return AudioFeatures(features.values[at], features.fps, said)
-
-
-def _hush(heard: AudioFeatures) -> tuple[Hush, tuple[str, ...]]:
-    """How silence will be told, and what the user should know of it.
-
-    A spectrum tells it best, whose bands weigh alike: hum in one of them is not loud. Other features do not.
-    """
-    looks = heard.values if heard.values.ndim == 3 else heard.values[:, None]
-    if heard.prosody is None or heard.prosody.loudness is None:
-        remark = "vae: silence is told from the features, right for a spectrum alone: they came without loudness"
-        return Hush.by_spectrum(augment.Voice.of(looks), heard.rows()), (remark,)
-    voice = augment.Voice.of(looks, heard.prosody.loudness)
-    if voice.loud.any():
-        return Hush.by_spectrum(voice, heard.rows()), ()
-    return Hush.by_loudness(heard.prosody.loudness), ()
-
-
 def _fitted(
     config: VaeConfig, prior: VaePrior, points: Tensor, neutral: Tensor, heard: AudioFeatures, hush: Hush
 ) -> dict[str, Tensor]:
@@ -392,31 +367,9 @@ def _fitted(
         return {**weights, **basis.tensors(), **shipped, **hush.tensors(), "rest": rest, "lead": lead_tensor}
 
     first = VaeGenerator(config, tensors(0, 1.0)).generate(heard)
-    generated, tracked = (_liveliness(x) for x in (first.points, points))
+    generated, tracked = (liveliness(x) for x in (first.points, points))
     amount = min(max(tracked / max(generated, 1e-3), LEAST_AMOUNT), MOST_AMOUNT)
-    return tensors(max(0, config.components - count), amount, _lead(lip_gap(first.points), lip_gap(points)))
-
-
-def _lead(generated: Tensor, tracked: Tensor) -> int:
-    """By how many frames this clip's mouth is ahead of the sound, as far as that is plain from the lips' gap."""
-    inside = slice(MOST_LEAD, len(tracked) - MOST_LEAD)
-    if len(tracked) < 100:
-        return 0
-    lags = range(-MOST_LEAD, MOST_LEAD + 1)
-    fit = {k: float(torch.stack([generated.roll(-k)[inside], tracked[inside]]).corrcoef()[0, 1]) for k in lags}
-    best = max(fit, key=fit.__getitem__)
-    return best if fit[best] > fit[0] + PLAINLY else 0
-
-
-def ahead(rows: Tensor, frames: int) -> Tensor:
-    """Rows heard `frames` earlier than they sound; the ends are repeated."""
-    at = (torch.arange(len(rows)) + frames).clamp(0, len(rows) - 1)
-    return rows[at]
-
-
-def _liveliness(points: Tensor) -> float:
-    gap = lip_gap(points)
-    return float(gap.quantile(0.9) - gap.quantile(0.1))
+    return tensors(max(0, config.components - count), amount, measured_lead(lip_gap(first.points), lip_gap(points)))
 
 
 def _named(prefix: str, net: FlowVae) -> dict[str, Tensor]:
@@ -425,13 +378,3 @@ def _named(prefix: str, net: FlowVae) -> dict[str, Tensor]:
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def closed_not_crossed(points: Tensor) -> Tensor:
-    """Lips that have moved through each other meet in the middle instead."""
-    upper, lower = (list(side) for side in inner_lip_pairs(points.shape[1]))
-    cross = (points[:, lower, 1] - points[:, upper, 1]).clamp_min(0) / 2
-    points = points.clone()
-    points[:, upper, 1] += cross
-    points[:, lower, 1] -= cross
-    return points
