@@ -154,6 +154,7 @@ def test_untrained_branches_do_nothing(data: TrainingData, head: Head) -> None:
 def test_the_emotion_branch_is_silent_at_neutral(data: TrainingData) -> None:
     head = Head.seeded(CONFIG, data).requires_grad_(False)
     assert head.emotion_branch is not None
+    torch.manual_seed(0)
     torch.nn.init.normal_(head.emotion_branch.out.weight)
     torch.nn.init.normal_(head.emotion_branch.out.bias)
     condition, canonical = conditions(data, head)[3], head.canonical()
