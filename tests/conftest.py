@@ -3,7 +3,9 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 NEEDS = {"models": ("REALTALK_MODELS", "the model files"), "data": ("REALTALK_DATA", "the real clips")}
 
@@ -17,3 +19,10 @@ def pytest_collection_modifyitems(items):
         for item in items:
             if item.get_closest_marker(marker):
                 item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    """A test that draws from the global generators draws the same whatever ran before it."""
+    np.random.seed(0)
+    torch.manual_seed(0)
