@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
@@ -18,16 +17,17 @@ from realtalk_ave.networks import PICTURES, Listener, Painter, Watcher
 from realtalk_ave.published import read_weights
 from realtalk_ave.sound import RATE, Array
 from realtalk_ave.stream import AveStream
+from realtalk_core import checkpoint
 from realtalk_core.errors import UserError
 from realtalk_core.hearing.front import Front
 from realtalk_core.hearing.level import gains_at
+from realtalk_core.hearing.stream import encode_whole
 from realtalk_core.types import AudioClip, AudioFeatures
 
 if TYPE_CHECKING:
     from realtalk_ave import AveConfig
     from realtalk_core.training.data import TrainingData
 
-PIECE_SECONDS = 10
 KNOWN_RATE = 0.1
 """Learning rate of a listener that begins with weights, relative to that of the rest."""
 SURE = 1e-4
@@ -72,19 +72,13 @@ class AveEncoder:
     @property
     def weights_digest(self) -> str:
         """sha256 of the weights, hexadecimal: features of equal digests mean the same."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.state().items()):
-            digest.update(name.encode() + str(tuple(tensor.shape)).encode() + tensor.contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        return checkpoint.content(self.state())
 
     # ---- inference --------------------------------------------------------------------------------------------------
 
     def encode(self, clip: AudioClip, fps: float) -> AudioFeatures:
         """Encodes a clip of any sample rate; `(T, D)`."""
-        stream = self.stream(clip.sample_rate, fps)
-        pieces = torch.split(clip.samples, PIECE_SECONDS * clip.sample_rate) if clip.samples.numel() else ()
-        parts = [*(stream.feed(piece) for piece in pieces), stream.close()]
-        return AudioFeatures(torch.cat([part for part in parts if len(part)]), fps)
+        return encode_whole(self.stream(clip.sample_rate, fps), clip, fps)
 
     def stream(self, sample_rate: int, fps: float) -> AveStream:
         """See `StreamingEncoder`."""

@@ -22,6 +22,7 @@ from realtalk_core.hearing.level import (
     block_powers,
     gains_of,
 )
+from realtalk_core.hearing.stream import encode_whole
 from realtalk_core.types import AudioClip, AudioFeatures
 
 if TYPE_CHECKING:
@@ -76,10 +77,7 @@ class MelEncoder:
             `(T, sub_frames, n_mels + 4)` with `T = clip.frames(fps)`; values lie roughly in [-2, 2]. A row's looks are
             spread evenly over its frame. Silence gives the lowest values, never NaN.
         """
-        stream = self.stream(clip.sample_rate, fps)
-        size = max(1, round(PIECE_SECONDS * clip.sample_rate))
-        parts = [stream.feed(clip.samples[at : at + size]) for at in range(0, clip.samples.numel(), size)]
-        return AudioFeatures(torch.cat([part for part in (*parts, stream.close()) if len(part)]), fps)
+        return encode_whole(self.stream(clip.sample_rate, fps), clip, fps, PIECE_SECONDS)
 
     def stream(self, sample_rate: int, fps: float) -> MelStream:
         """See `realtalk_core.stages.StreamingEncoder`."""

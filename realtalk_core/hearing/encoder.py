@@ -12,10 +12,8 @@ from torch import Tensor
 
 from realtalk_core.hearing.frames import OnFrames
 from realtalk_core.hearing.front import Front
+from realtalk_core.hearing.stream import encode_whole
 from realtalk_core.types import AudioClip, AudioFeatures
-
-PIECE_SECONDS = 10.0
-"""A long clip goes through the front end in pieces of this length."""
 
 
 class RowEncoder(ABC):
@@ -59,11 +57,7 @@ class RowEncoder(ABC):
 
     def encode(self, clip: AudioClip, fps: float) -> AudioFeatures:
         """See `AudioEncoder`."""
-        stream = self.stream(clip.sample_rate, fps)
-        size = max(1, round(PIECE_SECONDS * clip.sample_rate))
-        parts = [stream.feed(clip.samples[at : at + size]) for at in range(0, clip.samples.numel(), size)]
-        parts = [part for part in (*parts, stream.close()) if len(part)]
-        return AudioFeatures(torch.cat(parts), fps)
+        return encode_whole(self.stream(clip.sample_rate, fps), clip, fps)
 
     def stream(self, sample_rate: int, fps: float) -> RowStream:
         """See `StreamingEncoder`."""

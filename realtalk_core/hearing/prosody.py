@@ -24,14 +24,13 @@ from realtalk_core.hearing.frames import OnFrames
 from realtalk_core.hearing.front import Front
 from realtalk_core.hearing.level import BLOCKS_PER_SECOND, LEVEL_SECONDS, GainStream, block_powers
 from realtalk_core.hearing.pitch import PitchRows, pitch_of
-from realtalk_core.hearing.stream import frames_of
+from realtalk_core.hearing.stream import frames_of, pieces_of
 from realtalk_core.types import AudioClip, Prosody, concat_prosody
 
 VERSION = 1
 """Changes whenever the numbers do; part of the key under which prosody is kept."""
 RATE = 16_000
 QUIETEST_DB = -80.0
-PIECE_SECONDS = 10.0
 Samples = NDArray[np.float32]
 
 
@@ -47,9 +46,7 @@ def prosody(clip: AudioClip, fps: float, asked: Collection[str]) -> Prosody:
         `clip.frames(fps)` rows; row k describes the sound around (k + 0.5) / fps.
     """
     stream = ProsodyStream(clip.sample_rate, fps, asked)
-    size = max(1, round(PIECE_SECONDS * clip.sample_rate))
-    pieces = (clip.samples[first : first + size] for first in range(0, clip.samples.numel(), size))
-    return concat_prosody([*(stream.feed(piece) for piece in pieces), stream.close()])
+    return concat_prosody([*(stream.feed(piece) for piece in pieces_of(clip)), stream.close()])
 
 
 def prosody_key(asked: Collection[str]) -> str:

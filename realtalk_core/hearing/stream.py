@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from fractions import Fraction
 
 import torch
@@ -11,10 +12,12 @@ from torch import Tensor
 
 from realtalk_core.errors import ShapeError
 from realtalk_core.stages import AudioEncoder, AudioStream, StreamingEncoder
-from realtalk_core.types import AudioClip
+from realtalk_core.types import AudioClip, AudioFeatures
 from realtalk_core.windows import context_frames
 
 CHUNK_SECONDS = 2.0
+PIECE_SECONDS = 10.0
+"""A long clip goes through a stream in pieces of this length."""
 SPARE_SECONDS = 1.0
 """How much more of the past a window may hear than it needs, to begin where a frame begins at a whole sample."""
 
@@ -34,6 +37,19 @@ def open_stream(
     if isinstance(encoder, StreamingEncoder):
         return encoder.stream(sample_rate, fps)
     return WindowStream(encoder, sample_rate, fps, chunk_seconds)
+
+
+def encode_whole(stream: AudioStream, clip: AudioClip, fps: float, seconds: float = PIECE_SECONDS) -> AudioFeatures:
+    """Runs a fresh stream over a whole clip, `seconds` at a time: `encode` of an encoder whose stream does the work."""
+    parts = [*(stream.feed(piece) for piece in pieces_of(clip, seconds)), stream.close()]
+    return AudioFeatures(torch.cat([part for part in parts if len(part)]), fps)
+
+
+def pieces_of(clip: AudioClip, seconds: float = PIECE_SECONDS) -> Iterator[Float32[Tensor, "N"]]:
+    """A clip's samples cut into pieces of this length; none if it has no sample."""
+    size = max(1, round(seconds * clip.sample_rate))
+    for first in range(0, clip.samples.numel(), size):
+        yield clip.samples[first : first + size]
 
 
 def frames_of(samples: int, sample_rate: int, fps: float) -> int:
